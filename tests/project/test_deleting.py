@@ -27,7 +27,7 @@ from bascule.project import publishing, reverting
 from bascule.project.caring import examine
 from bascule.project.collecting import collect
 from bascule.project.deleting import delete, restore
-from bascule.registry import get_version, list_versions, merge_models, register, set_alias
+from bascule.registry import external, get_version, list_versions, merge_models, register, set_alias
 from bascule.registry.bundles import packed
 from bascule.registry.deletions import deleted
 from bascule.registry.runtimes import set_runtime
@@ -171,6 +171,42 @@ def test_what_is_used_is_not_deleted(ws: Workspace, held: dict[str, Any], branch
     assert words in refused.value.message
     assert ws.history.resolve("main") == head
     assert delete(ws, "main", "delays@1", reason="x").elsewhere == {1: ("branch dev",)}
+
+
+def test_who_renames_a_model_renames_what_was_deleted_of_it(ws: Workspace) -> None:
+    ws.history.create_branch("elsewhere")
+    delete(ws, "main", "delays@2", reason="old")
+    delete(ws, "main", "delays@1", reason="older")
+    before = ws.history.resolve("main")
+    made = external.rename_model(ws, "main", "delays", "late", author="bo")
+    assert [one.name for one in deleted(ws, "main")] == ["late@1", "late@2"]
+    assert [one.name for one in deleted(ws, before)] == ["delays@1", "delays@2"]
+    assert deleted(ws, "elsewhere") == deleted(ws, "main", "delays") == []
+    with pytest.raises(NotFound) as told:
+        restore(ws, "main", "delays@2")
+    assert "it is late@2 now" in (told.value.hint or "")
+    add(ws, b"another")  # the name is free: it is another model's now
+    assert restore(ws, "main", "late").versions == (1,)  # they were deleted one by one
+    assert restore(ws, "main", "late@2").model == "late"
+    assert [one.version for one in list_versions(ws, "main", "late")] == [3, 2, 1]
+    assert [one.version for one in list_versions(ws, "main", "delays")] == [4]
+    assert (made["name"], deleted(ws, "main")) == ("late", [])
+
+
+def test_a_renaming_that_is_reverted_takes_no_deleted_version_along(ws: Workspace) -> None:
+    delete(ws, "main", "delays@2", reason="old")
+    external.rename_model(ws, "main", "delays", "late", author="bo")
+    ws.history.revert(ws.history.resolve("main").id, author="bo")
+    assert restore(ws, "main", "delays@2").model == "delays"
+    assert [one.version for one in list_versions(ws, "main", "delays")] == [3, 2, 1]
+
+
+def test_a_hold_of_a_models_earlier_name_keeps_what_was_deleted_of_it(ws: Workspace) -> None:
+    delete(ws, "main", "delays@2", reason="old")
+    holding.hold(ws, MODEL, "case 4711")
+    external.rename_model(ws, "main", "delays", "late", author="bo")
+    wait(ws)
+    assert collect(ws, grace=0).staying == {"late@2": f"{MODEL} is under legal hold"}
 
 
 def test_a_reason_is_needed(ws: Workspace) -> None:

@@ -53,6 +53,15 @@ def test_a_second_run_does_nothing_and_says_why(trained: Path, bascule: Bascule)
 
 
 @pytest.mark.slow
+def test_a_second_run_of_a_project_without_views_does_nothing(folder: Path, bascule: Bascule) -> None:
+    (folder / "data").mkdir()
+    rows = "".join(f"{n},{n % 7},{n % 5},{int(n % 7 > 3)}\n" for n in range(300))
+    (folder / "data" / "cells.csv").write_text(f"id,width,height,big\n{rows}")
+    assert bascule("init", "data", "--label", "big", "--no-git").code == 0
+    assert bascule("run", "--force", "as it is").code == 0
+    assert ran(bascule) == set()
+
+
 def test_a_changed_view_runs_only_what_reads_it(trained: Path, bascule: Bascule) -> None:
     write(trained / "features/weather.sql", SQL["weather"].replace("rain,", "rain * 10 as rain,"))
     why = bascule("why", "define")

@@ -389,3 +389,43 @@ def test_a_reader_that_goes_away_ends_the_command(local_workspace: Workspace, fo
     assert process.stdout.readline() == b"y\n"
     process.stdout.close()
     assert process.wait(30) == 128 + signal.SIGPIPE
+
+
+# Prints more than a pipe holds, and says in a file that it was sent SIGTERM.
+PRINTS = """
+import os, pathlib, signal, sys
+signal.signal(signal.SIGTERM, lambda *_: (pathlib.Path("told").touch(), os._exit(7)))
+print("up", flush=True)
+while True:
+    print("." * 1000, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_signal_reaches_a_command_whose_output_nobody_reads(local_workspace: Workspace, folder: Path) -> None:
+    (folder / "prints.py").write_text(PRINTS)
+    command = [sys.executable, "-m", "bascule", "track", sys.executable, "prints.py"]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"up\n"
+    time.sleep(1)  # until the pipes are full
+    process.terminate()
+    until((folder / "told").exists)
+    assert len(process.communicate(timeout=30)[0]) > 65_536
+    assert process.returncode == 7
+
+
+@pytest.mark.slow
+def test_output_waits_for_a_reader_that_is_slow_also_in_a_pipe_that_does_not_block(
+    local_workspace: Workspace, folder: Path
+) -> None:
+    """As those that a terminal of a browser and some build servers give."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    command = [sys.executable, "-m", "bascule", "track", sys.executable, "-c", "print('x' * 999_999)"]
+    process = subprocess.Popen(command, cwd=folder, stdout=write, stderr=subprocess.DEVNULL)
+    os.close(write)
+    time.sleep(2)
+    with open(read, "rb") as source:
+        assert len(source.read()) == 1_000_000
+    assert process.wait(30) == 0

@@ -49,6 +49,11 @@ def _told(one: Compared) -> str:
     return f"{one.path}: {one.verdict}, {size}{count}{note}"
 
 
+_BESIDE = (
+    "Environment variables, the clock and the network are no terms: if it reads one of them, pass that as an argument."
+)
+
+
 def _unexplained(done: Reproduction) -> str:
     if any(one.path in (EXIT, END) for one in done.compared):
         return (
@@ -57,8 +62,10 @@ def _unexplained(done: Reproduction) -> str:
         )
     text = "Every recorded term is the same (code, data, environment, parameters): the command is not deterministic."
     if done.seeds:
-        return f"{text} These seeds were set: {', '.join(done.seeds[:5])}; something else is drawn without one."
-    return f"{text} No seed was recorded: set one (random_state, random.seed, numpy, torch.manual_seed)."
+        return (
+            f"{text} These seeds were set: {', '.join(done.seeds[:5])}; something else is drawn without one. {_BESIDE}"
+        )
+    return f"{text} No seed was recorded: set one (random_state, random.seed, numpy, torch.manual_seed). {_BESIDE}"
 
 
 def _counted(found: list[Compared]) -> str:

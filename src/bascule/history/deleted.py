@@ -14,9 +14,11 @@ from bascule.history.commits import Object
 class Deletion(msgspec.Struct, frozen=True, kw_only=True):
     """One deletion of a version from a branch; times in microseconds since 1970 UTC.
 
+    Whoever renames a model renames its deleted versions: each has one more record, by the new name.
+
     Attributes:
         version_id: the id of the version's entry.
-        commit_id: the commit that took it from the branch.
+        commit_id: the commit that took it from the branch, or renamed the model since.
         held: what restores it; of one that was purged, the digests of what went.
         purged_at: when it went for good, or None.
     """
@@ -46,14 +48,15 @@ def deletions(
 
     Args:
         purged: only those that went for good, or only those that did not.
-        model, version_id: only those of one model, or of one version by the id of its entry.
+        model: only those of versions that had its name once when they were deleted, also by their later names.
+        version_id: only those of one version, by the id of its entry.
     """
     d = model_deletions.c
     query = select(model_deletions).order_by(d.at, d.id)
     if purged is not None:
         query = query.where(d.purged_at.is_not(None) if purged else d.purged_at.is_(None))
     if model is not None:
-        query = query.where(d.model == model)
+        query = query.where(d.version_id.in_(select(d.version_id).where(d.model == model)))
     if version_id is not None:
         query = query.where(d.version_id == version_id)
     return [

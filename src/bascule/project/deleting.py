@@ -192,7 +192,7 @@ def _deleted(ws: Workspace, head: Commit, model: str, which: str) -> list[Deleti
     every = deletions.deleted(ws, head, model)
     if not every:
         deletions.of_version(ws, head, model, -1)
-    return [one for one in every if one.commit_id == every[0].commit_id]
+    return [one for one in every if one.at == every[0].at]  # a renaming since is one commit for all
 
 
 def _land(

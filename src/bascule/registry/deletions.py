@@ -84,15 +84,40 @@ def deleted(ws: Workspace, ref: str | Commit, model: str | None = None, *, purge
     Args:
         purged: also those that went for good.
     """
+    found = lacking(ws, ref, model, purged=purged)
+    return [one for one in found if model is None or one.model == model]
+
+
+def lacking(ws: Workspace, ref: str | Commit, model: str | None = None, *, purged: bool = False) -> list[Deletion]:
+    """As `deleted`, also those of a model that has another name at the state, each by the name that it would have."""
     head = ws.history.resolve(ref) if isinstance(ref, str) else ref  # first: a name that is none is no empty answer
     with ws.catalog.read() as conn:
         found = deletions(conn, model=model, purged=None if purged else False)
     if not found:
         return []
     here = ws.history.came_from(head, {one.commit_id for one in found})
-    there = {name for _, value in ws.history.entries(head, MODELS) for name in ids_in(value)}
-    last = {one.version_id: one for one in found if one.commit_id in here and one.version_id not in there}
+    models = [value for _, value in ws.history.entries(head, MODELS)]
+    there = {one for value in models for one in ids_in(value)}
+    since = {
+        value["name"]: min((one["created_at"] for one in value["versions"].values()), default=0) for value in models
+    }
+    last: dict[str, Deletion] = {}
+    for one in found:
+        if one.commit_id in here and one.version_id not in there:
+            known = last.setdefault(one.version_id, one)
+            if 0 < since.get(one.model, 0) < one.at or not 0 < since.get(known.model, 0) < known.at:
+                last[one.version_id] = one  # else the renaming was reverted: its model is there by the earlier name
     return sorted(last.values(), key=lambda one: (one.at, one.version), reverse=True)
+
+
+def note_renamed(conn: Connection, going: Sequence[Deletion], new: str, commit: Commit) -> None:
+    """Record that deleted versions have another name since a commit that renamed their model, in its transaction."""
+    if going:
+        audit.take_turn(conn)  # nobody purges one meanwhile
+    d = model_deletions.c
+    for row in conn.execute(select(model_deletions).where(d.id.in_([one.id for one in going]))).all():
+        named = {"id": new_id("del"), "model": new, "commit_id": commit.id}
+        conn.execute(insert(model_deletions).values(**{**row._mapping, **named}))
 
 
 def of_version(ws: Workspace, ref: str | Commit, model: str, number: int) -> Deletion:
@@ -101,12 +126,15 @@ def of_version(ws: Workspace, ref: str | Commit, model: str, number: int) -> Del
     Raises:
         NotFound: it was not deleted there; names those that were.
     """
-    found = deleted(ws, ref, model, purged=True)
+    found = lacking(ws, ref, model, purged=True)
     for one in found:
-        if one.version == number:
+        if one.version == number and one.model == model:
             return one
     known = [one.name for one in found if one.purged_at is None]
     hint = "" if known else "bascule model list --deleted shows what can be restored."
+    for one in found:
+        if one.version == number:
+            hint = f"The model {model} was renamed; it is {one.name} now."
     raise NotFound("deleted version", f"{model}@{number}", known, hint=hint)
 
 

@@ -7,7 +7,7 @@ the registry of a client knows (description, tags, stage, source) lies under `ab
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, insert, select
@@ -16,8 +16,9 @@ from sqlalchemy.exc import IntegrityError
 from bascule.catalog import new_id, now, schema
 from bascule.errors import AlreadyExists, Conflict, InputError, NotFound
 from bascule.history import Commit, Workspace
+from bascule.history.deleted import Deletion
 from bascule.naming import model_path
-from bascule.registry.deletions import gone_for_good
+from bascule.registry.deletions import deleted, gone_for_good, note_renamed
 from bascule.registry.register import TRIES, busy, next_number
 from bascule.registry.versions import LATEST, PREFIX
 
@@ -127,9 +128,11 @@ def rename_model(ws: Workspace, branch: str, model: str, new: str, *, author: st
         if target != path and ws.history.digest(branch, target) is not None:
             raise AlreadyExists("registered model", new, hint="Take another name.")
         changed = touched({**ws.history.object(before), "name": new})
+        gone = deleted(ws, branch, model, purged=True) if target != path else []
 
-        def note(conn: Connection, _commit: Commit) -> None:
+        def note(conn: Connection, commit: Commit, gone: Sequence[Deletion] = gone) -> None:
             _note_renamed(conn, model, new)
+            note_renamed(conn, gone, new, commit)
 
         try:
             ws.history.commit(

@@ -132,6 +132,7 @@ def test_a_script_without_a_seed_is_told_to_be_so(sums: Path, bascule: Bascule, 
     assert done.code == 1
     assert "drawn.txt: different, greatest difference" in done.out
     assert "the command is not deterministic. No seed was recorded" in done.out
+    assert "Environment variables, the clock and the network are no terms" in done.out
     again = bascule("reproduce", "last", *PRESENT, "--json").json()
     assert again["of"] == run  # and not the reproduction
     assert open_project(sums).read_run(again["run_id"])["run"]["name"] == "reproduce draw.py"

@@ -415,6 +415,55 @@ def test_a_server_whose_folders_go_in_circles_is_left(local_workspace: Workspace
     assert "lists where they cannot be" in next(one.why for one in done.left if one.what == "artifacts")
 
 
+HALF = b"half of a file"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wrong", [500, 429, HALF], ids=["500", "429", "cut"])
+def test_a_file_that_a_server_fails_at_is_asked_for_again_and_at_last_brought_by_a_repeat(
+    local_workspace: Workspace, monkeypatch: pytest.MonkeyPatch, wrong: int | bytes
+) -> None:
+    monkeypatch.setattr("bascule.protocols.mlflow.importing.files.time.sleep", lambda seconds: None)
+    listed = {"files": [{"path": "a.bin", "file_size": 28}]}
+    answers: list[int | bytes] = [wrong, HALF + HALF]
+    there = {
+        "experiments/search": EXPERIMENT,
+        "runs/search": RUN,
+        "artifacts/list": listed,
+        "get-artifact": lambda asked: answers.pop(0),
+    }
+    with lying(there) as address:
+        done = bring(local_workspace, address)
+    assert (done.files, done.bytes, done.left) == (1, 28, [])
+    other = {"runs": [{"info": {"run_id": "other", "start_time": 1}}]}
+    answers[:] = [wrong] * 3
+    with lying(there | {"runs/search": other}) as address:
+        done = bring(local_workspace, address)
+        assert (done.runs, done.files, [one.count for one in done.left]) == (1, 0, [1])
+        assert tags(local_workspace, "other")["bascule.import.left"] == "artifacts"
+        answers[:] = [HALF + HALF]
+        done = bring(local_workspace, address)
+        assert (done.runs, done.files, done.left) == (0, 1, [])
+        assert "bascule.import.left" not in tags(local_workspace, "other")
+        assert bring(local_workspace, address).here == 1
+
+
+def tags(workspace: Workspace, run: str) -> dict[str, str]:
+    query = f"select key, value from tags where run_id = '{run}'"
+    return {one["key"]: one["value"] for one in rows(workspace, query)}
+
+
+@pytest.mark.slow
+def test_files_that_a_server_fails_to_list_are_left_and_the_rest_is_brought(
+    local_workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of runs whose bucket is gone."""
+    monkeypatch.setattr("bascule.protocols.mlflow.importing.server.time.sleep", lambda seconds: None)
+    with lying({"experiments/search": EXPERIMENT, "runs/search": RUN, "artifacts/list": 500}) as address:
+        done = bring(local_workspace, address)
+    assert (done.runs, [one.what for one in done.left]) == (1, ["artifacts"])
+
+
 @contextmanager
 def lying(said: dict[str, Any]) -> Iterator[str]:
     """Serve answers of an MLflow server by the end of their paths; whatever else is asked has an empty one."""
@@ -428,9 +477,12 @@ def lying(said: dict[str, Any]) -> Iterator[str]:
 
         def _tell(self, asked: dict[str, Any]) -> None:
             found = next((one for end, one in said.items() if urlsplit(self.path).path.endswith(end)), {})
-            data = json.dumps(found(asked) if callable(found) else found).encode()
-            self.send_response(200)
-            self.send_header("content-length", str(len(data)))
+            answer = found(asked) if callable(found) else found
+            data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+            self.send_response(answer if isinstance(answer, int) else 200)
+            if answer == HALF:  # nothing else is sent on this connection
+                self.close_connection = True
+            self.send_header("content-length", str(len(data) * (2 if answer == HALF else 1)))
             self.end_headers()
             self.wfile.write(data)
 

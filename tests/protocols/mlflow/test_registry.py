@@ -319,6 +319,28 @@ def test_a_source_that_the_request_does_not_own_is_refused(registered: Api, sour
     assert registered("POST", "model-versions/create", own)["model_version"]["version"] == "3"
 
 
+def test_a_version_is_copied_to_another_model_as_clients_copy_it(registered: Api, local_workspace: Workspace) -> None:
+    """As `MlflowClient.copy_model_version` does: the source is the version, by its name."""
+    first = registered("GET", "model-versions/get", name="delays", version="1")["model_version"]
+    registered("POST", "registered-models/create", {"name": "m-late"})
+    body = {"name": "m-late", "source": "models:/delays/1", "run_id": first["run_id"], "model_id": first["model_id"]}
+    made = registered("POST", "model-versions/create", body)["model_version"]
+    assert (made["name"], made["version"], made["run_id"]) == ("m-late", "1", first["run_id"])
+    places = {
+        registered("GET", "model-versions/get-download-uri", name=name, version="1")["artifact_uri"]
+        for name in ("delays", "m-late")
+    }
+    assert len(places) == 1
+    again = registered("POST", "model-versions/create", {"name": "delays", "source": "models:/m-late/1"})
+    assert again["model_version"].get("model_id", "") == ""
+    for wrong, code in (
+        ({"source": "models:/delays/9"}, 404),
+        ({"source": "models:/none/1"}, 404),
+        ({"run_id": "x"}, 400),
+    ):
+        assert registered.refusal("POST", "model-versions/create", {**body, **wrong})[0] == code
+
+
 def test_what_a_client_deleted_is_restored_and_later_freed_with_its_run(
     registered: Api, local_workspace: Workspace
 ) -> None:

@@ -45,7 +45,8 @@ def due(conn: Connection, library: Library, retention: Retention, *, now: int, g
         now, grace: microseconds, as `Keeping.of`.
     """
     before = now - max(retention.unnamed, grace)
-    last = {one.version_id: one for one in deletions(conn, purged=False)}
+    every = deletions(conn, purged=False)
+    last = {one.version_id: one for one in every}
     old = {name: one for name, one in last.items() if one.at < before}
     if not old:
         return Due((), ())
@@ -56,11 +57,13 @@ def due(conn: Connection, library: Library, retention: Retention, *, now: int, g
     kept &= graph.commits.keys()
     found = _held(conn, library, (graph.commits[name].root for name in sorted(kept)), old.keys())
     paths = {hold.subject for hold in graph.holds if hold.kind == holds.PATH}
-    why: dict[str, str] = {}
-    for name, one in old.items():
-        if model_path(one.model) in paths:
-            why[name] = f"{model_path(one.model)} is under legal hold"
-        elif name in found:
+    why = {
+        one.version_id: f"{model_path(one.model)} is under legal hold"
+        for one in every  # by any name that its model had
+        if one.version_id in old and model_path(one.model) in paths
+    }
+    for name in old.keys() - why.keys():
+        if name in found:
             why[name] = _who_has(conn, library, graph, name) or "a state had it lately"
     going = tuple(one for name, one in old.items() if name not in why)
     return Due(going, tuple((old[name], said) for name, said in why.items()))

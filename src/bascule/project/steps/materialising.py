@@ -64,8 +64,8 @@ def work(context: Context, run: Run, progress: Progress) -> Outcome:
 
 def settled(context: Context, receipt: Receipt) -> bool:
     """Tell whether the branch's store holds the views as they are in the tables now."""
-    if not context.workspace.has_online:
-        return False
+    if not context.workspace.has_online:  # without features there is nothing to write, and no store
+        return not receipt.outputs and computed_view(context.project) is None
     version = _version(_tables(context))
     with _store(context).snapshot() as snapshot:
         held = current(snapshot)

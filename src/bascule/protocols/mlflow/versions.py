@@ -54,7 +54,7 @@ def create_version(ask: Ask) -> Answer:
         "run_link": told.text("run_link", most=MOST_SOURCE),
         "description": told.text("description"),
         "tags": tags,
-        "model_id": model_id or (source.removeprefix("models:/") if source.startswith("models:/m-") else ""),
+        "model_id": model_id or (source.removeprefix("models:/") if re.fullmatch(r"models:/m-[^/]+", source) else ""),
     }
     facts = vouching.registered(ws, place)
     branch = _branch_of(ask, run, name)
@@ -88,6 +88,8 @@ def _owned(ask: Ask, source: str, run: str, model_id: str, *, prompt: bool) -> t
         return source, run
     if source.startswith("models:/"):
         named = source.removeprefix("models:/").strip("/")
+        if "/" in named:
+            return _copied(ask, source, named, run, model_id)
         if model_id and model_id != named:
             raise _foreign(source)
         model = logged.read_logged_model(ask.tracker, named)
@@ -108,6 +110,21 @@ def _owned(ask: Ask, source: str, run: str, model_id: str, *, prompt: bool) -> t
         if any(path == one or path.startswith(f"{one}/") for one in owned):
             return f"{SCHEME}/{path}", run
     raise _foreign(source)
+
+
+def _copied(ask: Ask, source: str, named: str, run: str, model_id: str) -> tuple[str, str]:
+    """Return where the files of the version that a client copies lie, and its run."""
+    name, _, number = named.rpartition("/")
+    entry = external.find_version(external.find_model(ask.tracker.workspace, ask.branch, name), number)
+    place, its_run = files_of(entry), entry.get("run_id") or ""
+    if not place.startswith(SCHEME):
+        raise InputError(
+            f"{name}@{number} was not registered by a client: its files are a bundle of Bascule's.",
+            hint="Use it by its own name, or log the model to this server and register that.",
+        )
+    if (run and run != its_run) or (model_id and model_id != entry.get("about", {}).get("model_id")):
+        raise _foreign(source)
+    return place, its_run
 
 
 def _artifacts_of(ask: Ask, run: str) -> str:

@@ -16,6 +16,10 @@ class Unreachable(EnvironmentProblem):
     """Files that a source names and that cannot be read from here."""
 
 
+class Unanswered(Unreachable):
+    """What a source would not give now; another time it may."""
+
+
 @dataclass(frozen=True)
 class Experiment:
     """An experiment."""

@@ -15,6 +15,16 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 import msgspec
 
 from bascule.errors import EnvironmentProblem, InputError
+from bascule.protocols.mlflow.importing.answers import (
+    Object,
+    experiment_of,
+    microseconds,
+    model_of,
+    pairs,
+    point_of,
+    run_of,
+    version_of,
+)
 from bascule.protocols.mlflow.importing.records import (
     Experiment,
     File,
@@ -23,22 +33,22 @@ from bascule.protocols.mlflow.importing.records import (
     Registered,
     Run,
     Traced,
+    Unanswered,
     Unreachable,
-    Version,
 )
-from bascule.tracking.inputs import Dataset
-from bascule.tracking.points import Context, Point
+from bascule.tracking.points import Context
 
 PAGE = 1_000
 POINTS = 25_000
 TRACES = 100
 TIMEOUT_S = 60.0
 TRIES = 5
+TRIES_OF_FILES = 3
 LARGEST = 256 << 20
 LONGEST_PATH = 4096
 PROMPT = "tags.`mlflow.prompt.is_prompt` = 'true'"
-Object = dict[str, Any]
 T = TypeVar("T")
+_BROKEN = "files that the server breaks off"
 
 
 class ServerSource:
@@ -67,33 +77,35 @@ class ServerSource:
     def experiments(self) -> list[Experiment]:
         """All experiments, deleted ones too."""
         asked = {"view_type": "ALL", "max_results": PAGE}
-        return [self._made(_experiment, one) for one in self._pages("POST", "experiments/search", asked, "experiments")]
+        return [
+            self._made(experiment_of, one) for one in self._pages("POST", "experiments/search", asked, "experiments")
+        ]
 
     def runs(self, experiment: Experiment) -> Iterator[Run]:
         """The runs of an experiment."""
         asked = {"experiment_ids": [str(experiment.id)], "run_view_type": "ALL", "max_results": PAGE}
         for one in self._pages("POST", "runs/search", asked, "runs"):
-            yield self._made(partial(_run, experiment=experiment.id), one)
+            yield self._made(partial(run_of, experiment=experiment.id), one)
 
     def points(self, run: Run) -> Iterator[Measured]:
         """All points of a run's metrics."""
         for name in run.metrics:
             asked = {"run_id": run.id, "metric_key": name, "max_results": POINTS}
             for one in self._pages("GET", "metrics/get-history", asked, "metrics"):
-                yield self._made(_point, one), Context()
+                yield self._made(point_of, one), Context()
 
     def models(self, experiment: Experiment) -> Iterator[Model]:
         """The logged models of an experiment; servers before version 3 have none."""
         asked = {"experiment_ids": [str(experiment.id)], "max_results": 50}
         for one in self._pages("POST", "logged-models/search", asked, "models", absent=True):
-            yield self._made(partial(_model, experiment=experiment.id), one)
+            yield self._made(partial(model_of, experiment=experiment.id), one)
 
     def model_points(self, model: Model) -> Iterator[Measured]:
         """The latest points of a logged model's metrics: servers tell no others."""
         found = self._ask("GET", f"logged-models/{quote(model.id, safe='')}") or {}
         for one in found.get("model", {}).get("data", {}).get("metrics", ()):
             yield (
-                self._made(_point, one),
+                self._made(point_of, one),
                 Context(one.get("run_id", ""), one.get("dataset_name", ""), one.get("dataset_digest", "")),
             )
 
@@ -109,13 +121,13 @@ class ServerSource:
         sign = '"' if "'" in name else "'"
         condition = f"name = {sign}{name}{sign}" + (f" AND {PROMPT}" if text else "")
         asked = {"filter": condition, "max_results": PAGE}
-        versions = [_version(v) for v in self._pages("GET", "model-versions/search", asked, "model_versions")]
+        versions = [version_of(v) for v in self._pages("GET", "model-versions/search", asked, "model_versions")]
         return Registered(
             name=name,
             description=one.get("description", ""),
-            created_at=_us(one.get("creation_timestamp")),
-            updated_at=_us(one.get("last_updated_timestamp")),
-            tags=_pairs(one.get("tags")),
+            created_at=microseconds(one.get("creation_timestamp")),
+            updated_at=microseconds(one.get("last_updated_timestamp")),
+            tags=pairs(one.get("tags")),
             aliases={a["alias"]: int(a["version"]) for a in one.get("aliases", ())},
             versions=tuple(sorted(versions, key=lambda version: version.number)),
         )
@@ -157,15 +169,19 @@ class ServerSource:
                 if one.get("is_dir"):
                     waiting.append(path)
                 else:
-                    size = one.get("file_size")
-                    yield File(path, None if size is None else int(size), partial(self._opened, owner, path))
+                    size = self._made(lambda one: None if one.get("file_size") is None else int(one["file_size"]), one)
+                    yield File(path, size, partial(self._opened, owner, path, size))
 
     def _listed(self, owner: Run | Model, folder: str) -> list[Object]:
-        if isinstance(owner, Run):
-            found = self._ask("GET", "artifacts/list", {"run_id": owner.id, **({"path": folder} if folder else {})})
-        else:
-            asked = {"artifact_directory_path": folder} if folder else {}
-            found = self._ask("GET", f"logged-models/{quote(owner.id, safe='')}/artifacts/directories", asked)
+        ask = partial(self._ask, "GET", tries=TRIES_OF_FILES)
+        try:
+            if isinstance(owner, Run):
+                found = ask("artifacts/list", {"run_id": owner.id, **({"path": folder} if folder else {})})
+            else:
+                asked = {"artifact_directory_path": folder} if folder else {}
+                found = ask(f"logged-models/{quote(owner.id, safe='')}/artifacts/directories", asked)
+        except Unanswered as error:
+            raise Unanswered(f"artifacts that the server does not list: {error.message}", hint=error.hint) from error
         if found is None:
             raise Unreachable(
                 "artifacts that the server does not list", hint="Serve them: mlflow server --serve-artifacts"
@@ -173,7 +189,7 @@ class ServerSource:
         return list(found.get("files", ()))
 
     @contextmanager
-    def _opened(self, owner: Run | Model, path: str) -> Iterator[BinaryIO]:
+    def _opened(self, owner: Run | Model, path: str, size: int | None) -> Iterator[BinaryIO]:
         if isinstance(owner, Run):
             url = f"/get-artifact?{urlencode({'run_id': owner.id, 'path': path})}"
         else:
@@ -181,13 +197,15 @@ class ServerSource:
             url = f"{where}?{urlencode({'artifact_file_path': path})}"
         connection = self._connect()
         try:
-            connection.request("GET", self._prefix + url, headers=self._headers)
-            answer = connection.getresponse()
+            try:
+                connection.request("GET", self._prefix + url, headers=self._headers)
+                answer = connection.getresponse()
+            except (OSError, http.client.HTTPException) as error:
+                raise Unanswered(_BROKEN) from error
             if answer.status != 200:
-                raise Unreachable(f"files for which the server answers {answer.status}", hint="Look at its log.")
-            yield cast(BinaryIO, answer)
-        except (OSError, http.client.HTTPException) as error:
-            raise self._unanswered(f"{type(error).__name__}: {error}") from error
+                kind = Unanswered if answer.status >= 500 or answer.status == 429 else Unreachable
+                raise kind(f"files for which the server answers {answer.status}", hint="Look at its log.")
+            yield cast(BinaryIO, _Body(answer, size))
         finally:
             connection.close()
 
@@ -237,31 +255,39 @@ class ServerSource:
             told = f"{self.name} answers with what MLflow does not say: {type(error).__name__}: {str(error)[:100]}."
             raise EnvironmentProblem(told, hint="What is here stays. Is it the address of MLflow?") from None
 
-    def _ask(self, method: str, path: str, asked: Object | None = None, release: str = "2.0") -> Object | None:
-        """Ask the API; None when it has no such thing."""
+    def _ask(
+        self, method: str, path: str, asked: Object | None = None, release: str = "2.0", tries: int = TRIES
+    ) -> Object | None:
+        """Ask the API; None when it has no such thing.
+
+        Raises:
+            Unanswered: it fails at this each time. EnvironmentProblem: it is not there, or says no.
+        """
         url, body = f"{self._prefix}/api/{release}/mlflow/{path}", None
         headers = dict(self._headers)
         if method == "GET":
             url += f"?{urlencode(asked)}" if asked else ""
         else:
             body, headers["Content-Type"] = msgspec.json.encode(asked or {}), "application/json"
-        for turn in range(TRIES):
+        failed = False
+        for turn in range(tries):
             try:
                 status, raw = self._once(method, url, body, headers)
             except (OSError, http.client.HTTPException) as error:
                 self.close()
-                said = f"{type(error).__name__}: {error}"
+                said, failed = f"{type(error).__name__}: {error}", False
             else:
                 if status == 200:
                     return self._read(raw, path)
                 if status == 404:
                     return None
                 said = f"it answers {status}: {raw[:200].decode('utf-8', 'replace')}"
-                if status < 500 and status != 429:
+                failed = status >= 500 or status == 429
+                if not failed:
                     break
-            if turn < TRIES - 1:
+            if turn < tries - 1:
                 time.sleep(0.2 * 4**turn)
-        raise self._unanswered(said)
+        raise self._unanswered(said, Unanswered if failed else EnvironmentProblem)
 
     def _once(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
         if self._connection is None:
@@ -272,6 +298,8 @@ class ServerSource:
         if len(raw) > LARGEST:
             self.close()
             raise EnvironmentProblem(f"{self.name} answers with more than {LARGEST:,} bytes.", hint="Is it MLflow?")
+        if answer.length:  # as much was announced and did not come
+            raise http.client.IncompleteRead(raw, answer.length)
         return answer.status, raw
 
     def _connect(self) -> http.client.HTTPConnection:
@@ -286,10 +314,8 @@ class ServerSource:
                 f"{self.name} answers {path} with something that is no JSON.", hint="Is it the address of MLflow?"
             ) from None
 
-    def _unanswered(self, why: str) -> EnvironmentProblem:
-        return EnvironmentProblem(
-            f"{self.name} does not answer: {why}.", hint="What is here stays; repeat the command when it does."
-        )
+    def _unanswered(self, why: str, kind: type[EnvironmentProblem] = EnvironmentProblem) -> EnvironmentProblem:
+        return kind(f"{self.name} does not answer: {why}.", hint="What is here stays; repeat the command when it does.")
 
 
 def _credentials(user: str | None, password: str | None, environment: Mapping[str, str]) -> dict[str, str]:
@@ -301,94 +327,28 @@ def _credentials(user: str | None, password: str | None, environment: Mapping[st
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
-def _experiment(one: Object) -> Experiment:
-    return Experiment(
-        id=int(one["experiment_id"]),
-        name=one.get("name", ""),
-        lifecycle=one.get("lifecycle_stage", "active"),
-        created_at=_us(one.get("creation_time")),
-        updated_at=_us(one.get("last_update_time")),
-        tags=_pairs(one.get("tags")),
-    )
+class _Body:
+    """A file as a server sends it: one that is cut is no file.
 
+    Args:
+        size: as the server listed it; what the answer itself announces is truer.
+    """
 
-def _run(one: Object, experiment: int) -> Run:
-    info, data, inputs = one.get("info", {}), one.get("data", {}), one.get("inputs", {})
-    ended = info.get("end_time")
-    return Run(
-        id=str(info.get("run_id") or info.get("run_uuid")),
-        experiment=experiment,
-        name=info.get("run_name", "") or _pairs(data.get("tags")).get("mlflow.runName", ""),
-        user=info.get("user_id", ""),
-        status=info.get("status", "RUNNING"),
-        lifecycle=info.get("lifecycle_stage", "active"),
-        started_at=_us(info.get("start_time")),
-        finished_at=_us(ended) if ended else None,
-        artifacts=info.get("artifact_uri", ""),
-        params=_pairs(data.get("params")),
-        tags=_pairs(data.get("tags")),
-        datasets=tuple(_dataset(two) for two in inputs.get("dataset_inputs", ())),
-        reads=tuple(two["model_id"] for two in inputs.get("model_inputs", ())),
-        makes=tuple((t["model_id"], int(t.get("step", 0))) for t in one.get("outputs", {}).get("model_outputs", ())),
-        metrics=tuple(two["key"] for two in data.get("metrics", ())),
-    )
+    def __init__(self, answer: http.client.HTTPResponse, size: int | None) -> None:
+        self._answer = answer
+        self._due = answer.length if answer.length is not None else size or 0
 
+    def read(self, amount: int) -> bytes:
+        """Return at most so many bytes more; none at the end.
 
-def _dataset(one: Object) -> Dataset:
-    told = one.get("dataset", {})
-    return Dataset(
-        name=told.get("name", ""),
-        digest=told.get("digest", ""),
-        source_type=told.get("source_type", "unknown"),
-        source=told.get("source", ""),
-        schema=told.get("schema"),
-        profile=told.get("profile"),
-        tags=_pairs(one.get("tags")),
-    )
-
-
-def _model(one: Object, experiment: int) -> Model:
-    info, data = one.get("info", {}), one.get("data", {})
-    return Model(
-        id=str(info["model_id"]),
-        experiment=experiment,
-        name=info.get("name", ""),
-        status=str(info.get("status", "READY")).removeprefix("LOGGED_MODEL_"),
-        kind=info.get("model_type", ""),
-        run=info.get("source_run_id", ""),
-        lifecycle="active",
-        created_at=_us(info.get("creation_timestamp_ms")),
-        updated_at=_us(info.get("last_updated_timestamp_ms")),
-        artifacts=info.get("artifact_uri", ""),
-        params=_pairs(data.get("params")),
-        tags=_pairs(info.get("tags")),
-    )
-
-
-def _version(one: Object) -> Version:
-    source = one.get("source", "")
-    return Version(
-        number=int(one["version"]),
-        source=source,
-        run=one.get("run_id", ""),
-        stage=one.get("current_stage", "None"),
-        user=one.get("user_id", ""),
-        created_at=_us(one.get("creation_timestamp")),
-        updated_at=_us(one.get("last_updated_timestamp")),
-        description=one.get("description", ""),
-        run_link=one.get("run_link", ""),
-        model=one.get("model_id") or (source.removeprefix("models:/") if source.startswith("models:/m-") else ""),
-        tags=_pairs(one.get("tags")),
-    )
-
-
-def _point(one: Object) -> Point:
-    return Point(one["key"], float(one.get("value", 0)), _us(one.get("timestamp")), int(one.get("step", 0)))
-
-
-def _pairs(found: Any) -> dict[str, str]:
-    return {one["key"]: one.get("value", "") for one in found or ()}
-
-
-def _us(at: Any) -> int:
-    return int(at or 0) * 1000
+        Raises:
+            Unanswered: it ends before its end.
+        """
+        try:
+            found = self._answer.read(amount)
+        except (OSError, http.client.HTTPException) as error:
+            raise Unanswered(_BROKEN) from error
+        self._due -= len(found)
+        if not found and self._due > 0:
+            raise Unanswered(_BROKEN)
+        return found

@@ -19,22 +19,15 @@ from bascule.catalog import upsert
 from bascule.catalog.schema import dataset_uses, experiment_tags, experiments, logged_models, model_uses, runs
 from bascule.errors import InputError
 from bascule.history import Workspace
-from bascule.protocols.mlflow.importing.records import (
-    Experiment,
-    File,
-    Measured,
-    Model,
-    Run,
-    Source,
-    Unreachable,
-)
+from bascule.protocols.mlflow.importing.files import LEFT, take_files
+from bascule.protocols.mlflow.importing.records import Experiment, Measured, Model, Run, Source
 from bascule.protocols.mlflow.importing.registering import take_registered
 from bascule.protocols.mlflow.importing.report import Imported, Progress
 from bascule.protocols.mlflow.importing.traced import is_here, take_trace
 from bascule.tracking import experiments as kept
-from bascule.tracking.artifacts import Artifacts, confined
+from bascule.tracking.artifacts import Artifacts
 from bascule.tracking.inputs import CONTEXT, keep_dataset
-from bascule.tracking.keeping import add_params, set_tags
+from bascule.tracking.keeping import add_params, delete_tag, set_tags, tags_of
 from bascule.tracking.points import Context, Point, add_points, context_numbers
 from bascule.tracking.remote import NAME_TAG
 from bascule.tracking.status import OURS
@@ -234,20 +227,22 @@ class _Taking:
         experiment = self.numbers[run.experiment]
         with self.tracker.workspace.catalog.read() as conn:
             here = conn.execute(select(runs).where(runs.c.id == run.id)).first()
+            lacks = here is not None and LEFT in tags_of(conn, here.number)
         if here is not None and here.experiment_id != experiment:
             self.report.conflicts.append(f"The run {run.id} is in the experiment {here.experiment_id} here.")
             return
         told = (OURS.get(run.status, "running"), run.finished_at, run.lifecycle)
-        if here is not None and (here.status, here.finished_at, here.lifecycle) == told:
+        same = here is not None and (here.status, here.finished_at, here.lifecycle) == told
+        if same and not lacks:
             self.report.here += 1
             return
         self.report.runs += here is None
         place = f"{experiment}/{run.id}/artifacts"
-        self._files(run, place, f"run {run.id}")
+        left = {} if self._files(run, place, f"run {run.id}") else {LEFT: "artifacts"}
         if self.dry_run:
             return
-        number = self._points(run.id, self.source.points(run))
-        tags = {**run.tags, NAME_TAG: run.name or run.tags.get(NAME_TAG) or run.id}
+        number = here.number if here is not None and same else self._points(run.id, self.source.points(run))
+        tags = {**run.tags, NAME_TAG: run.name or run.tags.get(NAME_TAG) or run.id, **left}
         numbers = self.tracker.names.numbers({*tags, *run.params})
 
         def work(conn: Connection) -> None:
@@ -271,6 +266,7 @@ class _Taking:
             changes = {key: row[key] for key in ("status", "finished_at", "lifecycle", "name")}
             conn.execute(query.on_conflict_do_update(index_elements=["id"], set_=changes))
             add_params(conn, number, run.params, numbers, strict=False)
+            delete_tag(conn, number, LEFT)
             set_tags(conn, number, tags, numbers)
             _link(conn, number, experiment, run)
             touch(conn, number)
@@ -281,18 +277,21 @@ class _Taking:
         experiment = self.numbers[model.experiment]
         with self.tracker.workspace.catalog.read() as conn:
             here = conn.execute(select(logged_models).where(logged_models.c.id == model.id)).first()
-        if here is not None and (here.experiment_id != experiment or here.updated_at == model.updated_at):
+            lacks = here is not None and LEFT in tags_of(conn, here.number)
+        same = here is not None and here.updated_at == model.updated_at and not lacks
+        if here is not None and (here.experiment_id != experiment or same):
             if here.experiment_id != experiment:
                 self.report.conflicts.append(f"The logged model {model.id} is another one here.")
             self.report.here += here.experiment_id == experiment
             return
         self.report.models += here is None
         place = f"{experiment}/models/{model.id}/artifacts"
-        self._files(model, place, f"logged model {model.id}")
+        left = {} if self._files(model, place, f"logged model {model.id}") else {LEFT: "artifacts"}
         if self.dry_run:
             return
         number = self._points(model.id, self.source.model_points(model))
-        numbers = self.tracker.names.numbers({*model.tags, *model.params})
+        tags = {**model.tags, **left}
+        numbers = self.tracker.names.numbers({*tags, *model.params})
 
         def work(conn: Connection) -> None:
             row = {
@@ -312,7 +311,8 @@ class _Taking:
             changes = {key: row[key] for key in ("status", "updated_at", "lifecycle")}
             conn.execute(query.on_conflict_do_update(index_elements=["id"], set_=changes))
             add_params(conn, number, model.params, numbers, strict=False)
-            set_tags(conn, number, model.tags, numbers)
+            delete_tag(conn, number, LEFT)
+            set_tags(conn, number, tags, numbers)
             touch(conn, number)
 
         self.tracker.write(work)
@@ -351,32 +351,8 @@ class _Taking:
         self.tracker.write(work)
         self.report.points += len(batch)
 
-    # Files -----------------------------------------------------------------------------------------------------------
-
-    def _files(self, owner: Run | Model, place: str, name: str) -> None:
-        try:
-            for file in self.source.files(owner):
-                self._file(file, f"{place}/{file.path}", name)
-        except Unreachable as error:
-            self.report.leave("artifacts", f"{error.message} ({error.hint})" if error.hint else error.message, name)
-
-    def _file(self, file: File, place: str, name: str) -> None:
-        try:
-            confined(place)
-            here = None if self.dry_run else self.artifacts.size(place)
-            if here is not None and here == file.size:
-                return
-            if not self.dry_run:
-                with file.opened() as source:
-                    self.report.bytes += self.artifacts.put(place, source)
-            else:
-                self.report.bytes += file.size or 0
-            self.report.files += 1
-        except (Unreachable, InputError) as error:
-            told = file.path.encode(errors="backslashreplace").decode()  # a name of the disk's may be no UTF-8
-            self.report.leave("artifacts", error.message[:200], f"{name}: {told}"[:200])
-        except OSError as error:
-            self.report.leave("artifacts", f"they cannot be read: {error.strerror}", f"{name}: {file.path}"[:200])
+    def _files(self, owner: Run | Model, place: str, name: str) -> bool:
+        return take_files(self.source.files(owner), self.artifacts, place, name, self.report, dry_run=self.dry_run)
 
 
 def _link(conn: Connection, number: int, experiment: int, run: Run) -> None:
@@ -397,7 +373,7 @@ def _link(conn: Connection, number: int, experiment: int, run: Run) -> None:
 
 
 def _keyed(values: Mapping[str, str]) -> dict[str, str]:
-    return {_fit(key): _fit(value) for key, value in values.items() if len(_fit(key)) <= MOST_KEY}
+    return {_fit(key): _fit(value) for key, value in values.items() if len(_fit(key)) <= MOST_KEY and key != LEFT}
 
 
 def _fit(text: str) -> str:

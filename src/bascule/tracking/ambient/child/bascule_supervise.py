@@ -51,6 +51,57 @@ class Kept:
             return
 
 
+class Output:
+    """What the command prints, on its way. It never waits for who reads it: a signal may come meanwhile.
+
+    Attributes:
+        sinks: where what comes from a file descriptor goes.
+    """
+
+    def __init__(self, sinks: dict[int, int], folder: str) -> None:
+        self.sinks = sinks
+        self._kept = Kept(folder)
+        self._waiting: dict[int, memoryview] = {}  # what a sink has not taken yet, by where it comes from
+
+    def open(self) -> tuple[list[int], list[int]]:
+        """Return what can be read from, and what something waits for."""
+        waiting = self._waiting
+        return [one for one in self.sinks if one not in waiting], [self.sinks[one] for one in waiting]
+
+    def go_on(self, ready: list[int], takes: list[int]) -> None:
+        """Write to what takes something, and read from what has something."""
+        for source in [one for one in self._waiting if self.sinks[one] in takes]:
+            self._write(source)
+        for source in [one for one in ready if one in self.sinks]:
+            data = os.read(source, 65_536)
+            if data:
+                self._kept.write(data)
+                self._waiting[source] = memoryview(data)
+            else:
+                self._close(source)
+
+    def _write(self, source: int) -> None:
+        view = self._waiting[source]
+        try:
+            view = view[os.write(self.sinks[source], view[: select.PIPE_BUF]) :]  # so much never waits
+        except BlockingIOError:
+            return
+        except BrokenPipeError:  # who read it went away, as `| head` does: the command is told as it would have been
+            self._close(source)
+            return
+        except OSError:  # a terminal that was closed, or a full disk behind a redirection: the command goes on
+            view = view[:0]
+        if view:
+            self._waiting[source] = view
+        else:
+            del self._waiting[source]
+
+    def _close(self, source: int) -> None:
+        os.close(source)
+        del self.sinks[source]
+        self._waiting.pop(source, None)
+
+
 def kept_output(folder: str) -> bytes:
     """Return the end of what a session's command printed."""
     found = []
@@ -78,16 +129,16 @@ def main(folder: str, report: int, command: list[str]) -> None:
     for _, write in ends:
         os.close(write)
     _say(report, f"pid {pid}")
-    sinks = {ends[0][0]: 1, ends[1][0]: 2}
+    output = Output({ends[0][0]: 1, ends[1][0]: 2}, folder)
     told = [report]
-    kept = Kept(folder)
     status: int | None = None
     said = False
-    while sinks or status is None:
+    while output.sinks or status is None:
         patience = signals.due() if status is None else None if said else GRACE
-        ready, _, _ = select.select([woken, *told, *sinks], [], [], patience)
-        if status is not None and not ready:  # what the command left behind holds its output: nobody waits for that
-            _say(report, f"exit {status}")
+        reads, writes = output.open()
+        ready, takes, _ = select.select([woken, *told, *reads], writes, [], patience)
+        if status is not None and not ready and not takes:  # what the command left behind holds its output, or nobody
+            _say(report, f"exit {status}")  # reads it: who tracks the command does not wait for that
             said = True
         if woken in ready:
             signals.heard(_read(woken))
@@ -95,8 +146,7 @@ def main(folder: str, report: int, command: list[str]) -> None:
             numbers = _read(report)
             signals.asked(numbers)
             told = told if numbers else []  # the tracker has gone
-        for source in [one for one in ready if one in sinks]:
-            _pass_on(source, sinks, kept)
+        output.go_on(ready, takes)
         if status is None:
             status = _ended(pid, journal, folder)
         if status is None:
@@ -139,24 +189,6 @@ def _start(command: list[str], outputs: list[int], report: int) -> int:
         _say(report, f"error {failed.decode()}")
         os._exit(127)
     return pid
-
-
-def _pass_on(source: int, sinks: dict[int, int], kept: Kept) -> None:
-    data = os.read(source, 65_536)
-    if not data:
-        os.close(source)
-        del sinks[source]
-        return
-    kept.write(data)
-    view = memoryview(data)
-    try:
-        while view:
-            view = view[os.write(sinks[source], view) :]
-    except BrokenPipeError:  # who read it went away, as `| head` does: the command is told as it would have been
-        os.close(source)
-        del sinks[source]
-    except OSError:  # a terminal that was closed, or a full disk behind a redirection: the command goes on
-        return
 
 
 def _read(source: int) -> bytes:
