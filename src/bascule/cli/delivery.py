@@ -130,15 +130,12 @@ def _demand_meant(foreseen: Foreseen, common: Common, others: str = "") -> None:
 
 def _demand_further(foreseen: Foreseen, common: Common) -> None:
     """Ask whether what somebody else has just rolled back is to go further back, and stop where nobody says yes."""
-    from bascule.cli.progress import is_interactive
     from bascule.delivery.traffic import shown
 
     (turned,) = foreseen.deployments.values()
     told = f"{foreseen.rolled_back()}."
-    if not common.json and is_interactive():
-        say(f"{told} Go further back, to {shown(turned.after)}? [y/N]")
-        if sys.stdin.readline().strip().lower() in ("y", "yes"):
-            return
+    if _agreed(f"{told} Go further back, to {shown(turned.after)}?", common):
+        return
     there = f" --branch {common.branch}" if common.branch else ""
     raise InputError(
         f"{told} Nothing was changed.",
@@ -148,19 +145,26 @@ def _demand_further(foreseen: Foreseen, common: Common) -> None:
 
 def _demand_yes(foreseen: Foreseen, common: Common) -> None:
     """Ask whether a deployment may be out of service, and stop where nobody can be asked or says no."""
-    from bascule.cli.progress import is_interactive
-
     names = ", ".join(f"{one} on {foreseen.branch}" for one in foreseen.ends)
-    if not common.json and is_interactive():
-        say(f"This takes {names} out of service: nothing served there before. Do it? [y/N]")
-        if sys.stdin.readline().strip().lower() in ("y", "yes"):
-            return
+    told = f"This takes {names} out of service: nothing served there before."
+    if _agreed(f"{told} Do it?", common):
+        return
     there = f" --branch {common.branch}" if common.branch else ""
     raise InputError(
-        f"This takes {names} out of service: nothing served there before. Nothing was changed.",
+        f"{told} Nothing was changed.",
         hint=f"If that is what you want: bascule rollback {foreseen.name} --yes{there}. "
         f"Another version instead: bascule deploy {foreseen.ends[0]} VERSION{there}",
     )
+
+
+def _agreed(question: str, common: Common) -> bool:
+    """Whether somebody can be asked, and says yes."""
+    from bascule.cli.progress import is_interactive
+
+    if common.json or not is_interactive():
+        return False
+    say(f"{question} [y/N]")
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def promote(

@@ -8,8 +8,9 @@ project and the pages may call it.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from bascule.ondemand import on_demand
 
 if TYPE_CHECKING:
     from bascule.contracts.checks import Check
@@ -47,24 +48,19 @@ __all__ = [
 ]
 
 # The process of a Python check needs none of the lake: what is public is loaded when it is asked for.
-_PLACES = {
-    "checks": ("Check",),
-    "contract": ("Column", "Contract"),
-    "implications": ("implied",),
-    "junit": ("render_junit",),
-    "page": ("render_html",),
-    "profiling": ("ColumnProfile", "Profile", "profile"),
-    "render": ("render_json", "render_markdown", "render_text", "surprise_text"),
-    "report": ("CheckResult", "Report"),
-    "run": ("explain", "run_checks"),
-    "sarif": ("render_sarif",),
-    "suggestion": ("suggest",),
-}
-_HOMES = {name: module for module, names in _PLACES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    return found
+__getattr__ = on_demand(
+    __name__,
+    {
+        "checks": ("Check",),
+        "contract": ("Column", "Contract"),
+        "implications": ("implied",),
+        "junit": ("render_junit",),
+        "page": ("render_html",),
+        "profiling": ("ColumnProfile", "Profile", "profile"),
+        "render": ("render_json", "render_markdown", "render_text", "surprise_text"),
+        "report": ("CheckResult", "Report"),
+        "run": ("explain", "run_checks"),
+        "sarif": ("render_sarif",),
+        "suggestion": ("suggest",),
+    },
+)

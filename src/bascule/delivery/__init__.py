@@ -7,8 +7,7 @@ call it; it calls the history, the catalog and nothing of how a model is served.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bascule.delivery.deployments import deploy, read_deployment, rollback, set_traffic, ship, ship_waiting
 from bascule.delivery.engines import engine_left
@@ -18,21 +17,13 @@ from bascule.delivery.planning import planned
 from bascule.delivery.progress import advance, drop, promote, reweigh
 from bascule.delivery.records import Lately, has_own_traffic, rolled_back_lately
 from bascule.delivery.waiting import Waiting, waiting_for
+from bascule.ondemand import on_demand
 
 if TYPE_CHECKING:
     from bascule.delivery.decision import Decision
     from bascule.delivery.evidence import ServiceCount
     from bascule.delivery.finding import Finding
     from bascule.delivery.rollout import assess, step
-
-# Judging evidence needs NumPy and DuckDB; moving traffic does not, and a rollback must not wait for them.
-_LATER = {
-    "ServiceCount": "evidence",
-    "Decision": "decision",
-    "Finding": "finding",
-    "assess": "rollout",
-    "step": "rollout",
-}
 
 __all__ = [
     "Decision",
@@ -63,8 +54,13 @@ __all__ = [
     "waiting_for",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+# Judging evidence needs NumPy and DuckDB; moving traffic does not, and a rollback must not wait for them.
+__getattr__ = on_demand(
+    __name__,
+    {
+        "decision": ("Decision",),
+        "evidence": ("ServiceCount",),
+        "finding": ("Finding",),
+        "rollout": ("assess", "step"),
+    },
+)

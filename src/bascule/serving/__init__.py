@@ -7,8 +7,9 @@ line call it to read what was answered. It decides nothing: versions and traffic
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from bascule.ondemand import on_demand
 
 if TYPE_CHECKING:
     from bascule.serving.dataplane import BranchState, DataPlane
@@ -63,31 +64,26 @@ __all__ = [
 ]
 
 # A worker needs a model and its runtime, and none of the history: what is public is loaded when it is asked for.
-_PLACES = {
-    "dataplane": ("BranchState", "DataPlane"),
-    "deployment": ("ServedDeployment",),
-    "ids": ("IdSource", "is_prediction_id", "made_at"),
-    "log": (
-        "Journal",
-        "JournalLimits",
-        "MoveReport",
-        "PredictionLog",
-        "TruthLog",
-        "find_prediction",
-        "move_segments",
-        "unmoved",
-    ),
-    "model": ("LoadedModel", "load_model"),
-    "rows": ("Rows", "rows_of_records", "rows_of_split"),
-    "runtime": ("RUNTIMES", "Runtime", "load_runtime"),
-    "scoring": ("Answer", "Query", "ScoringFailed", "record", "score"),
-    "split": ("Arm", "Split"),
-}
-_HOMES = {name: module for module, names in _PLACES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    return found
+__getattr__ = on_demand(
+    __name__,
+    {
+        "dataplane": ("BranchState", "DataPlane"),
+        "deployment": ("ServedDeployment",),
+        "ids": ("IdSource", "is_prediction_id", "made_at"),
+        "log": (
+            "Journal",
+            "JournalLimits",
+            "MoveReport",
+            "PredictionLog",
+            "TruthLog",
+            "find_prediction",
+            "move_segments",
+            "unmoved",
+        ),
+        "model": ("LoadedModel", "load_model"),
+        "rows": ("Rows", "rows_of_records", "rows_of_split"),
+        "runtime": ("RUNTIMES", "Runtime", "load_runtime"),
+        "scoring": ("Answer", "Query", "ScoringFailed", "record", "score"),
+        "split": ("Arm", "Split"),
+    },
+)

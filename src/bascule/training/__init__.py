@@ -8,8 +8,9 @@ traffic.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from bascule.ondemand import on_demand
 
 if TYPE_CHECKING:
     from bascule.training.bundle import ModelBundle, pack_model, unpack_model
@@ -94,36 +95,39 @@ __all__ = [
 ]
 
 # The process that tries a model's file needs none of the lake: what is public is loaded when it is asked for.
-_PLACES = {
-    "bundle": ("ModelBundle", "pack_model", "unpack_model"),
-    "formats": ("FORMATS", "Predictor", "load_predictor"),
-    "frame": ("check_label",),
-    "label": ("Target", "encode_target", "infer_target"),
-    "linear": ("LinearModel", "fit_linear"),
-    "signature": ("Field", "Output", "Signature", "differing_inputs", "encode", "infer_signature", "read_signature"),
-    "spec": ("Split", "TrainingSpec"),
-    "split": ("split_by_hash", "split_by_time"),
-    "trainer": (
-        "TRAINERS",
-        "MetricPoint",
-        "Part",
-        "Progress",
-        "Step",
-        "TrainedModel",
-        "Trainer",
-        "TrainerSettings",
-        "TrainingData",
-        "Trial",
-        "load_trainer",
-        "train",
-    ),
-    "training_set": ("TrainingSet", "build_training_set", "read_training_set", "training_data", "training_rows"),
-}
-_HOMES = {name: module for module, names in _PLACES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    return found
+__getattr__ = on_demand(
+    __name__,
+    {
+        "bundle": ("ModelBundle", "pack_model", "unpack_model"),
+        "formats": ("FORMATS", "Predictor", "load_predictor"),
+        "frame": ("check_label",),
+        "label": ("Target", "encode_target", "infer_target"),
+        "linear": ("LinearModel", "fit_linear"),
+        "signature": (
+            "Field",
+            "Output",
+            "Signature",
+            "differing_inputs",
+            "encode",
+            "infer_signature",
+            "read_signature",
+        ),
+        "spec": ("Split", "TrainingSpec"),
+        "split": ("split_by_hash", "split_by_time"),
+        "trainer": (
+            "TRAINERS",
+            "MetricPoint",
+            "Part",
+            "Progress",
+            "Step",
+            "TrainedModel",
+            "Trainer",
+            "TrainerSettings",
+            "TrainingData",
+            "Trial",
+            "load_trainer",
+            "train",
+        ),
+        "training_set": ("TrainingSet", "build_training_set", "read_training_set", "training_data", "training_rows"),
+    },
+)

@@ -7,9 +7,9 @@ command line calls `create_early_app`, which loads the pages when one is asked f
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from bascule.ondemand import on_demand
 from bascule.web.early import create_early_app
 
 if TYPE_CHECKING:
@@ -17,8 +17,4 @@ if TYPE_CHECKING:
 
 __all__ = ["create_app", "create_early_app"]
 
-
-def __getattr__(name: str) -> Any:
-    if name != "create_app":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return import_module(f"{__name__}.app").create_app
+__getattr__ = on_demand(__name__, {"app": ("create_app",)})

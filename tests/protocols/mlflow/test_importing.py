@@ -366,18 +366,10 @@ def test_a_server_that_is_none_of_mlflows(
         def log_message(self, *_: object) -> None:
             pass
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        with pytest.raises(EnvironmentProblem):
-            bring(local_workspace, f"http://127.0.0.1:{server.server_port}")
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with answering(Handler) as address, pytest.raises(EnvironmentProblem):
+        bring(local_workspace, address)
     with pytest.raises(BasculeError, match="does not answer"):
-        bring(local_workspace, f"http://127.0.0.1:{server.server_port}")
+        bring(local_workspace, address)
 
 
 EXPERIMENT = {"experiments": [{"experiment_id": "7", "name": "lies"}]}
@@ -489,7 +481,13 @@ def lying(said: dict[str, Any]) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
+    with answering(Handler) as address:
+        yield address
+
+
+@contextmanager
+def answering(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    server = HTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:

@@ -6,8 +6,9 @@ long as the writer lives; after that anyone may move it, exactly once, into the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from bascule.ondemand import on_demand
 from bascule.serving.log.frames import Reading, read_segment
 from bascule.serving.log.journal import Counted, Journal, JournalLimits, Spared
 from bascule.serving.log.predictions import PREDICTIONS, Context, PredictionLog, Served
@@ -48,13 +49,7 @@ __all__ = [
 ]
 
 # Who answers writes journals; the lake, into which they are moved, is loaded by who moves them.
-_MOVING = ("TABLES", "LogReport", "MoveReport", "check_segments", "find_prediction", "move_segments", "unmoved")
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MOVING:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from bascule.serving.log import moving
-
-    found = globals()[name] = getattr(moving, name)
-    return found
+__getattr__ = on_demand(
+    __name__,
+    {"moving": ("TABLES", "LogReport", "MoveReport", "check_segments", "find_prediction", "move_segments", "unmoved")},
+)
