@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from bascule.server.ports import free_port
 
 DEMO = Path(__file__).parents[2] / "examples" / "flights" / "demo.py"
 JULY_TO_SEPTEMBER = 29_428 + 29_381 + 27_529
@@ -45,26 +46,21 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
     """The story is told once."""
     folder = tmp_path_factory.mktemp("story") / "flights"
     done = subprocess.run(
-        [sys.executable, str(DEMO), "--exit", "--folder", str(folder), "--port", str(ports())],
+        [
+            sys.executable,
+            str(DEMO),
+            "--exit",
+            "--folder",
+            str(folder),
+            "--port",
+            str(free_port("127.0.0.1", with_next=True)),
+        ],
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return Told(folder, done.stdout)
-
-
-def ports() -> int:
-    """Return a port that is free, and so is the next one."""
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
-            try:
-                second.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-            return port
 
 
 def test_every_answer_was_kept_once_and_the_outcomes_followed(told: Told) -> None:

@@ -11,7 +11,7 @@ from types import TracebackType
 
 import uvloop
 
-from bascule.serving.http import HttpServer
+from bascule.serving.http import Also, HttpServer
 
 
 class Running:
@@ -43,9 +43,8 @@ class Running:
     async def _serve(self) -> None:
         self.loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        self.port = await self.server.start("127.0.0.1", 0)
-        if self.second is not None:
-            self.also = await self.server.start_also("127.0.0.1", 0, self.second)
+        also = Also(0, self.second, "--grpc-port") if self.second else None
+        self.port, self.also = await self.server.start("127.0.0.1", 0, also)
         self._started.set()
         await self._stop.wait()
         await self.server.stop()

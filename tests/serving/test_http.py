@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bascule.errors import EnvironmentProblem, InputError, NotFound
-from bascule.serving.http import Deferred, HttpServer, Limits, Request, Response, json_response
+from bascule.server.ports import free_port, is_free
+from bascule.serving.http import Also, Deferred, HttpServer, Limits, Request, Response, json_response
 from tests.serving.servers import Client, Running, client, get, post
 
 LIMITS = Limits(
@@ -524,3 +525,18 @@ def test_a_taken_port_and_a_foreign_address_are_explained(port: int) -> None:
     assert "--port" in taken.value.hint
     with pytest.raises(InputError, match="loopback only"):
         asyncio.run(start("0.0.0.0", 0))
+
+
+def test_where_the_second_port_is_taken_nobody_is_answered_at_the_first(port: int) -> None:
+    import asyncio
+
+    first = free_port("127.0.0.1")
+
+    async def start() -> None:
+        also = Also(port, lambda: pytest.fail("a client came"), "--second")
+        with pytest.raises(EnvironmentProblem, match=f"Port {port} on 127.0.0.1 is in use") as taken:
+            await HttpServer(handler).start("127.0.0.1", first, also)
+        assert "--second" in taken.value.hint
+        assert is_free("127.0.0.1", first)
+
+    asyncio.run(start())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import random
 import socket
 
 from bascule.errors import EnvironmentProblem, InputError
@@ -10,6 +11,7 @@ from bascule.errors import EnvironmentProblem, InputError
 BACKLOG = 1024
 LAST_PORT = (1 << 16) - 1
 TRIES = 50
+QUIET = range(20_000, 32_000)  # systems take the ports of outgoing connections from 32768 on (Linux) or 49152
 NEXT = 2  # inference listens on the port after the page's, gRPC on the one after that
 
 
@@ -52,7 +54,10 @@ def is_free(host: str, port: int) -> bool:
 
 
 def free_port(host: str, *, with_next: bool = False) -> int:
-    """Return a port on which one could listen now."""
+    """Return a port on which one could listen now, if possible one that no outgoing connection will be given."""
+    for first in random.sample(QUIET, TRIES):
+        if all(is_free(host, one) for one in range(first, first + 1 + NEXT * with_next)):
+            return first
     with listen(host, 0, with_next=with_next) as sock:
         return int(sock.getsockname()[1])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 from bascule.errors import EnvironmentProblem, InputError
+from bascule.server.ports import free_port
 
 pymysql = pytest.importorskip("pymysql")
 SERVER, INSTALL = (shutil.which(name) or "" for name in ("mariadbd", "mariadb-install-db"))
@@ -36,7 +36,7 @@ SHOP = (
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Any]]:
     """A server of its own folder and port: its address, and a way to change the database."""
     folder: Path = tmp_path_factory.mktemp("mariadb")
-    data, port = folder / "data", _free_port()
+    data, port = folder / "data", free_port("127.0.0.1")
     common = ["--no-defaults", f"--datadir={data}", "--user=root"]
     subprocess.run(
         [INSTALL, *common, "--auth-root-authentication-method=normal", "--skip-test-db"],
@@ -67,12 +67,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Any]
     finally:
         serving.terminate()
         serving.wait(30)
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def _connected(place: str) -> Any:

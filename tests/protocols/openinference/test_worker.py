@@ -17,6 +17,7 @@ import pytest
 
 from bascule.delivery import deploy, rollback
 from bascule.history import Workspace
+from bascule.server.ports import free_port
 from bascule.serving import move_segments, unmoved
 from tests.protocols.openinference.conftest import Worker, worker
 from tests.protocols.openinference.test_batch import many
@@ -112,9 +113,7 @@ def listens(port: int) -> bool:
 
 
 def test_while_it_loads_it_listens_and_says_that_it_is_not_ready(served: Workspace) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port("127.0.0.1", with_next=True)
     command = [sys.executable, "-c", SLOW, str(served.folder), str(port)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
@@ -138,9 +137,7 @@ def test_while_it_loads_it_listens_and_says_that_it_is_not_ready(served: Workspa
 
 
 def test_while_it_loads_it_ends_when_it_is_told(served: Workspace) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port("127.0.0.1", with_next=True)
     with subprocess.Popen([sys.executable, "-c", HANGING, str(served.folder), str(port)]) as process:
         try:
             wait_until(lambda: listens(port))

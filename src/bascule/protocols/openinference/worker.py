@@ -17,7 +17,7 @@ from bascule.history import Workspace
 from bascule.protocols.openinference.application import Application
 from bascule.protocols.openinference.grpc import GrpcService
 from bascule.serving.dataplane import DataPlane
-from bascule.serving.http import HttpServer, Limits
+from bascule.serving.http import Also, HttpServer, Limits
 from bascule.serving.http2 import Http2Connection
 from bascule.serving.log import JournalLimits, PredictionLog, TruthLog
 from bascule.serving.log.vectors import FeatureLog
@@ -112,10 +112,10 @@ async def _serve(
     journals = (predictions.journal, truths.journal, vectors.journal)
     try:
         server, grpc = build_server(plane, predictions, truths, limits, vectors)
-        bound = await server.start(host, port)
         if grpc_port is None:
-            grpc_port = bound + 1 if port else 0
-        grpc_bound = await server.start_also(host, grpc_port, lambda: Http2Connection(server, grpc))
+            grpc_port = port + 1 if port else 0
+        also = Also(grpc_port, lambda: Http2Connection(server, grpc), "--grpc-port")
+        bound, grpc_bound = await server.start(host, port, also)
         if not await _started(plane, stop):  # meanwhile it answers that it starts; who asks a model waits for it
             plane.stop()
             await server.stop()

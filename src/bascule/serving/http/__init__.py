@@ -14,9 +14,10 @@ from bascule.serving.http.message import (
     error_response,
     json_response,
 )
-from bascule.serving.http.server import HttpServer
+from bascule.serving.http.server import Also, HttpServer
 
 __all__ = [
+    "Also",
     "Deferred",
     "Handler",
     "HttpProblem",

@@ -7,7 +7,8 @@ import errno
 import socket
 from collections import Counter
 from collections.abc import Callable
-from typing import Protocol
+from contextlib import ExitStack
+from typing import NamedTuple, Protocol
 
 from bascule.errors import EnvironmentProblem, InputError
 from bascule.serving.http.connection import Connection
@@ -52,6 +53,20 @@ class Client(Protocol):
     def abort(self) -> None:
         """Close now."""
         ...
+
+
+class Also(NamedTuple):
+    """A further port, for clients of another protocol, under the same limits.
+
+    Attributes:
+        port: 0 for a free one.
+        made: makes what talks to a client.
+        option: what chooses the port on the command line.
+    """
+
+    port: int
+    made: Callable[[], asyncio.Protocol]
+    option: str
 
 
 class HttpServer:
@@ -100,33 +115,30 @@ class HttpServer:
         self._sweeping: asyncio.TimerHandle | None = None
         self._empty: asyncio.Event
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen, and return the port: the given one, or a free one for 0.
+    async def start(self, host: str, port: int, also: Also | None = None) -> tuple[int, int]:
+        """Listen, and return the ports: the given ones, or free ones for 0; without `also` the second is 0.
+
+        Nobody is answered before all ports are taken.
 
         Raises:
             InputError: the host is not this machine's loopback, or there is no such port.
-            EnvironmentProblem: the port is taken, or may not be used.
+            EnvironmentProblem: a port is taken, or may not be used.
         """
         self._loop = asyncio.get_running_loop()
         self._empty = asyncio.Event()
         self.turn = Turn(self._loop)
-        listener = _listener(host, port)
-        self._listening.append(await self._loop.create_server(lambda: Connection(self), sock=listener, backlog=BACKLOG))
+        with ExitStack() as unless:
+            listeners = [unless.enter_context(_listener(host, port))]
+            made: list[Callable[[], asyncio.Protocol]] = [lambda: Connection(self)]
+            if also is not None:
+                listeners.append(unless.enter_context(_listener(host, also.port, also.option)))
+                made.append(also.made)
+            unless.pop_all()
+        for listener, client in zip(listeners, made, strict=True):
+            self._listening.append(await self._loop.create_server(client, sock=listener, backlog=BACKLOG))
         self._sweep()
-        return int(listener.getsockname()[1])
-
-    async def start_also(self, host: str, port: int, made: Callable[[], asyncio.Protocol]) -> int:
-        """Listen on a further port for clients of another protocol, under the same limits, and return the port.
-
-        Args:
-            made: makes what talks to a client.
-
-        Raises:
-            InputError, EnvironmentProblem: as `start`.
-        """
-        listener = _listener(host, port, "--grpc-port")
-        self._listening.append(await self._loop.create_server(made, sock=listener, backlog=BACKLOG))
-        return int(listener.getsockname()[1])
+        bound = [int(listener.getsockname()[1]) for listener in listeners]
+        return bound[0], bound[1] if also else 0
 
     async def stop(self) -> None:
         """Take no more connections, answer what was asked, and close; after `drain_s` close all the same.
