@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import hashlib
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from bascule.cli import history, main
+from bascule.cli import history, interruption, main
 from bascule.cli.commands import SERVERS
 from bascule.cli.interruption import stopping_queries
 from bascule.cli.options import COMMON, Common
@@ -156,6 +157,22 @@ def test_a_ctrl_c_while_the_lake_is_imported_ends_nothing_else(
     with pytest.raises(KeyboardInterrupt), stopping_queries():
         signal.raise_signal(signal.SIGINT)
     assert failed == []
+
+
+def test_a_query_that_does_not_stop_is_told_again_until_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[threading.Thread] = []
+    engine = ModuleType("bascule.lake.engine")
+    engine.interrupt = lambda: told.append(threading.current_thread())  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "bascule.lake.engine", engine)
+    monkeypatch.setattr(interruption, "AGAIN_S", 0.01)
+    stop = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+    stop.start()
+    with pytest.raises(KeyboardInterrupt), stopping_queries():
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000)  # as a query: long, in C, without a look at signals
+    last = told.pop()
+    assert last is threading.main_thread()  # before Python raises it: somebody in C may have asked for it
+    assert len(told) > 5
+    assert threading.main_thread() not in told
 
 
 def test_garbage_is_looked_for_late_once_and_then_as_always() -> None:

@@ -14,6 +14,7 @@ import duckdb
 
 from bascule.contracts.families import family_of
 from bascule.contracts.personal.identifiers import IDENTIFIERS, Identifier, national_phone
+from bascule.contracts.personal.language import MOST_READ, recogniser
 from bascule.contracts.personal.naming import is_exact, kinds_of
 from bascule.contracts.sql import columns_of, quoted
 
@@ -21,7 +22,6 @@ ROWS = 20_000
 SEED = 7
 # What the name alone is worth, what it adds to values that match, and how sure one must be to say anything.
 BY_NAME, BY_VAGUE_NAME, LEAST = 0.75, 0.5, 0.5
-MOST_READ = 500  # texts that a model of language reads
 WITHIN_AT_LEAST = 3  # a text column has personal data inside when so many values do
 _DAY = re.compile(r"(19|20)\d\d-[01]\d-[0-3]\d|[0-3]?\d[./-][0-3]?\d[./-](19|20)\d\d")
 
@@ -86,11 +86,7 @@ def scan(
         EnvironmentProblem: a region or a model is asked for whose library is not installed.
     """
     detectors = [*IDENTIFIERS, *([national_phone(region)] if region else [])]
-    model = None
-    if nlp:
-        from bascule.contracts.personal.language import recogniser
-
-        model = recogniser(nlp, folder)
+    model = recogniser(nlp, folder) if nlp else None
     columns = columns_of(connection, relation_sql)
     found: list[ColumnFinding] = []
     for name, kind in columns.items():
