@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import uuid
@@ -32,6 +33,10 @@ LONG = (
     "tests/project/test_migrating.py",
 )
 
+
+# Started in the background of a shell, tests would ignore Ctrl-C, and so would every process that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests are kept as bytecode also where Python is told to write none: collecting them again takes half as long.
 WRITES_NONE, sys.dont_write_bytecode = sys.dont_write_bytecode, False

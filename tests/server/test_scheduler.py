@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -18,7 +20,7 @@ from bascule.errors import InputError
 from bascule.history import Workspace
 from bascule.project.watching import judge_all, watch_all
 from bascule.server import Scheduler, Tick
-from bascule.server.child import Child
+from bascule.server.child import INTERRUPT, Child, tethered
 from bascule.server.jobs import JobRunner
 from bascule.server.ticks import ticks
 from tests.server.filled import Filled
@@ -208,6 +210,29 @@ time.sleep(600)
         process.kill()
         process.wait(20)
         assert process.stdout.read() == "told to end\n"
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a Ctrl-C is no signal there")
+def test_a_child_of_a_server_in_the_background_hears_that_it_is_to_end(tmp_path: Path) -> None:
+    """A shell has what it starts with `&` ignore Ctrl-C; all processes below it are born so."""
+    (tmp_path / "waiting.py").write_text("import time\nprint('ready', flush=True)\ntime.sleep(600)\n")
+    command = shlex.join(tethered("waiting", ends_with=INTERRUPT))
+    process = subprocess.Popen(
+        ["sh", "-c", f"trap '' INT; exec {command}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGINT)
+        assert b"KeyboardInterrupt" in process.communicate(timeout=20)[1]
+        assert process.returncode == -signal.SIGINT
     finally:
         process.kill()
         process.communicate()

@@ -29,6 +29,9 @@ def main(arguments: list[str]) -> None:
     sys.path.pop(0)  # this file's folder: its modules must not hide the standard library's
     sys.argv = [module, *rest]
     number = getattr(signal, name)
+    if signal.getsignal(number) is signal.SIG_IGN:
+        # A shell has what it starts in the background ignore Ctrl-C, and every process below it does the same.
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     threading.Thread(target=_until_the_parent_ends, args=(number,), name="tether", daemon=True).start()
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
