@@ -252,6 +252,18 @@ def test_any_sql_may_be_the_goal_or_a_guardrail(ws: Workspace, sales: Any) -> No
     assert "prize" in held.reason
 
 
+def test_sql_that_comes_to_no_end_holds_its_rollout(ws: Workspace, sales: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bascule.delivery.values.LONGEST_S", 0.3)
+    shop = sales({1: 0.3, 2: 0.3})
+    endless = "select prediction_id, count(*) as value from predictions, range(100_000_000_000) group by all"
+    made = start(ws, "ab", plan={"goal": {"measure": endless}}, guardrails=QUIET)
+    shop.send(made, 20)
+    held = look(ws, shop.traffic)
+    assert held.action == "hold"
+    assert "stopped after 0.3 s" in found(held, "goal").reason
+    assert look(ws, shop.traffic).action == "hold"  # the connection goes on
+
+
 def test_a_bandit_plays_the_better_one_more_and_its_weights_are_commits(ws: Workspace, sales: Any) -> None:
     shop = sales({1: 0.2, 2: 0.35})
     made = start(ws, "bandit", plan=GOAL | {"floor": 10}, guardrails=QUIET)

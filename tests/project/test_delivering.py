@@ -79,7 +79,9 @@ def test_a_strategy_of_the_file_and_one_of_the_command(trained: Path, bascule: B
     assert [one["weight"] for one in shown["traffic"]] == [70, 30]
     assert shown["rollout"]["plan"] == {"goal": {"measure": "score", "better": "lower"}, "share": 30}
     assert shown["decision"]["action"] == "hold"
-    assert "judged" in bascule("deployment", "show", "delays").out
+    told = bascule("deployment", "show", "delays").out
+    assert "A/B test of version 2 against 1: hold." in told
+    assert "judged" in told
     assert bascule("rollback", "delays").code == 0
     for words, told in (
         (["--strategy", "blue_green", "--share", "20"], "--share means something to ab and bandit only"),

@@ -254,6 +254,15 @@ def test_what_a_request_is_about_decides_its_arm(joined: Joined) -> None:
     assert joined.model.subject(Rows(1, {"distance": [1]})) is None
 
 
+def test_a_request_of_no_rows_is_answered_with_none(joined: Joined) -> None:
+    rows = Rows(0, {"origin": [], "carrier": [], "distance": []})
+    assert joined.model.score(rows, 0) == ([], [], [])
+    assert joined.model.prepare(rows, 0).matrix.shape == (0, joined.model.width)
+    assert joined.model.subject(rows) is None
+    with pytest.raises(InputError, match="has no column 'distance'"):
+        joined.model.score(Rows(0, {"origin": [], "carrier": []}), 0)
+
+
 def test_keys_without_materialised_features_are_explained_and_retried(joined: Joined) -> None:
     ready = False
 

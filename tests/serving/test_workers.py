@@ -558,6 +558,8 @@ def test_a_full_disk_stops_answers_or_only_the_log_as_the_deployment_says(
         assert "No space left on device" in asked(server, "delays", [ROW], 503)["error"]
         assert "bascule_unlogged_total 1" in server.request("/metrics")[2].decode()
         assert server.request("/v2/health/ready")[0] == 503
+        assert "log cannot be written" in server.ask("/v2/models/delays/ready", status=503)["error"]
+        assert server.request("/v2/models/lenient/ready")[0] == 200  # a probe of what answers
         served.history.commit("main", {"deployments/delays": {**lenient, "name": "delays"}}, message="All of them")
         eventually(lambda: server.request("/v2/health/ready")[0] == 200)  # what answers is not taken out of service
         assert asked(server, "delays", [ROW])["predictions"]

@@ -24,6 +24,8 @@ def show(name: str, /, *, common: Common = COMMON) -> None:
     Args:
         name: the deployment, as delays or deployments/delays; on main, as for rollback.
     """
+    from bascule.delivery.strategies import words
+
     found = common.open().show_deployment(name)
     held, rollout = found.deployment, found.deployment["rollout"]
     facts = [
@@ -37,7 +39,8 @@ def show(name: str, /, *, common: Common = COMMON) -> None:
     parts = [columns(facts)]
     if rollout and found.decision:
         new = ", ".join(map(str, (rollout["canary"], *rollout.get("others", ()))))
-        told = f"Rollout of version {new} against {rollout['stable']}: {found.decision['action']}."
+        kind = words(rollout.get("strategy", "canary")).partition(" ")[2]  # "canary", "A/B test", …
+        told = f"{kind[0].upper()}{kind[1:]} of version {new} against {rollout['stable']}: {found.decision['action']}."
         parts.append(f"{told} {found.decision['reason']}")
         parts.append(columns([_finding(one) for one in found.decision["findings"]]))
     answer(common, found.as_dict(), "\n\n".join(parts))

@@ -14,7 +14,9 @@ from bascule.delivery.sequential import Floats
 from bascule.delivery.strategies import OUTCOME, SCORE
 from bascule.delivery.versus import predictions_of
 from bascule.errors import InputError
+from bascule.lake import engine
 
+LONGEST_S = 30.0  # one controller judges all rollouts, one after the other
 MEASURES = {
     OUTCOME: "select prediction_id, label as value, received_at as at from ground_truth where label is not null",
     SCORE: "select prediction_id, score as value from predictions where score is not null",
@@ -62,25 +64,19 @@ def read_values(
         measure: `outcome`, `score` or SQL that gives `prediction_id`, `value` and perhaps `at`.
 
     Raises:
-        InputError: the SQL cannot run, or does not give these columns.
+        InputError: the SQL cannot run, takes too long, or does not give these columns.
     """
     sql = MEASURES.get(measure, measure).strip().rstrip(";")
     try:
-        columns = {name.lower() for name in connection.sql(sql).columns}
-        if missing := {"prediction_id", "value"} - columns:
-            raise InputError(
-                f"The measure's SQL gives no {' and no '.join(sorted(missing))}.",
-                hint="Such as: select prediction_id, label as value from ground_truth",
-            )
-        rollout = deployment["rollout"]
-        asked = predictions_of(rollout)
-        query = BY_UNIT.format(sql=sql, predictions=asked, at='"at"' if "at" in columns else "null::timestamptz")
-        settings = {
-            "branch": branch,
-            "name": deployment["name"],
-            "revision": rollout["revision"],
-        }
-        rows = connection.execute(query, settings).fetchnumpy()
+        with engine.bounded(connection, LONGEST_S) as over:
+            rows = _asked(connection, branch, deployment, sql)
+    except duckdb.InterruptException:
+        if not over.is_set():
+            raise
+        raise InputError(
+            f"The measure's SQL was stopped after {LONGEST_S:g} s: the other rollouts wait for it.",
+            hint=f"Ask for less, such as the last days alone. Try it with: bascule sql {sql!r}",
+        ) from None
     except duckdb.Error as error:
         raise InputError(
             f"The measure's SQL cannot run: {str(error).splitlines()[0]}",
@@ -88,3 +84,20 @@ def read_values(
         ) from error
     value, share = (np.ma.filled(rows[name].astype(np.float64), np.nan) for name in ("value", "share"))
     return Values(value, np.asarray(rows["canary"], dtype=bool), share)
+
+
+def _asked(
+    connection: duckdb.DuckDBPyConnection, branch: str, deployment: Mapping[str, Any], sql: str
+) -> dict[str, np.ndarray]:
+    columns = {name.lower() for name in connection.sql(sql).columns}
+    if missing := {"prediction_id", "value"} - columns:
+        raise InputError(
+            f"The measure's SQL gives no {' and no '.join(sorted(missing))}.",
+            hint="Such as: select prediction_id, label as value from ground_truth",
+        )
+    rollout = deployment["rollout"]
+    asked = predictions_of(rollout)
+    query = BY_UNIT.format(sql=sql, predictions=asked, at='"at"' if "at" in columns else "null::timestamptz")
+    settings = {"branch": branch, "name": deployment["name"], "revision": rollout["revision"]}
+    found: dict[str, np.ndarray] = connection.execute(query, settings).fetchnumpy()
+    return found

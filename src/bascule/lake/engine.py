@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ from bascule.store import Place, places
 DAMAGED = "`bascule doctor --deep` names what is damaged, and how to go back to the last state that is whole."
 # A data file that Bascule wrote and that DuckDB cannot read: nothing that a user asked for is wrong then.
 _OF_A_TABLE = re.compile(r"/data/[0-9a-f]{64}-[0-9a-f]{8}\.parquet|file is likely corrupted")
+AGAIN_S = 0.2
 # What is open in this process, so that a Ctrl-C reaches what runs there.
 _opened: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
 
@@ -66,6 +68,33 @@ def interrupt() -> None:
     for connection in tuple(_opened):
         with suppress(duckdb.ConnectionException):  # it was closed already
             connection.interrupt()
+
+
+@contextmanager
+def bounded(connection: duckdb.DuckDBPyConnection, seconds: float) -> Iterator[threading.Event]:
+    """Stop what a block runs on a connection after so many seconds: it raises `duckdb.InterruptException` then.
+
+    Yields:
+        An event, set when the time was over.
+    """
+    over, ended, one = threading.Event(), threading.Event(), threading.Lock()
+
+    def stop() -> None:
+        left = seconds
+        while not ended.wait(left):
+            with one:
+                if not ended.is_set():
+                    over.set()
+                    connection.interrupt()
+            left = AGAIN_S  # between two queries of the block nothing hears it
+
+    watch = threading.Thread(target=stop, name="bounded-query", daemon=True)
+    watch.start()
+    try:
+        yield over
+    finally:
+        with one:
+            ended.set()
 
 
 @contextmanager

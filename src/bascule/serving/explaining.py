@@ -7,13 +7,16 @@ numbers and of categories that add nothing.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from bascule.errors import InputError, suggestion
+from bascule.errors import BasculeError, InputError, suggestion
 from bascule.serving.model import LoadedModel
-from bascule.serving.scoring import Answer
+from bascule.serving.rows import by_name
+from bascule.serving.scoring import Answer, ScoringFailed
+from bascule.serving.workers.child import StepFailed
 
 METHODS = ("shap",)
 MOST_ROWS = 1_000
@@ -32,7 +35,7 @@ def check_method(name: str, model: LoadedModel) -> None:
     if not model.explains:
         raise InputError(
             f"Model {model.name!r} is {model.format!r}, which does not tell what each input adds to a score.",
-            hint="Models of the formats lightgbm, catboost and linear do. Ask without explain.",
+            hint="Models of the formats lightgbm, xgboost, catboost and linear do. Ask without explain.",
         )
 
 
@@ -40,7 +43,8 @@ def explain(answer: Answer) -> list[dict[str, Any]]:
     """Return one explanation for each row of an answer.
 
     Raises:
-        InputError: there are more rows than are explained at once.
+        InputError: there are more rows than are explained at once, or the model's library does not tell.
+        ScoringFailed: its worker failed.
     """
     model, rows = answer.model, answer.query.rows
     if rows.count > MOST_ROWS:
@@ -49,7 +53,7 @@ def explain(answer: Answer) -> list[dict[str, Any]]:
             hint="Send it in parts.",
         )
     if answer.features is not None:
-        joined = dict(zip(model.encoder.names, map(list, zip(*answer.features, strict=True)), strict=True))
+        joined = by_name(model.encoder.names, answer.features)
         matrix = model.encoder.encode(joined, rows.count)
     elif rows.columns is not None:
         matrix = model.encoder.encode(rows.columns, rows.count)
@@ -59,8 +63,29 @@ def explain(answer: Answer) -> list[dict[str, Any]]:
         owned = rows.owned()
         assert owned is not None
         matrix = owned
-    parts = model.contributions(matrix)  # [rows, outputs, inputs and base]
+    try:
+        parts = model.contributions(matrix)  # [rows, outputs, inputs and base]
+    except BasculeError:
+        raise
+    except StepFailed as error:  # a worker's own words
+        raise ScoringFailed(f"Version {model.version} of model {model.name!r} was not explained: {error}") from None
+    except Exception as error:  # a library that tells this of most of its models, and not of this one
+        said = (str(error).splitlines() or [""])[0][:200]
+        raise InputError(
+            f"Model {model.name!r} did not tell what each input adds to a score: {type(error).__name__}: {said}",
+            hint="Ask without explain.",
+        ) from None
     return [_told(model, part) for part in parts]
+
+
+def explain_sampled(answer: Answer) -> None:
+    """Put explanations beside an answer for the log alone; an answer that cannot be explained is logged without.
+
+    Nobody asked for them, so the caller must not feel them.
+    """
+    if answer.model.explains and answer.query.rows.count <= MOST_ROWS:
+        with suppress(Exception):
+            answer.explanations = explain(answer)
 
 
 def _told(model: LoadedModel, part: np.ndarray) -> dict[str, Any]:

@@ -208,6 +208,8 @@ class GraphRunner:
     def predict(self, matrix: np.ndarray, columns: Mapping[str, Sequence[Any]] | None) -> np.ndarray:
         """Return the outputs [rows] or [rows, classes]."""
         main = self._main
+        if not len(matrix):  # no rows came: nothing that a model or a step could be asked about
+            return np.empty(self._shape(0), dtype=np.float64)
         if not self._steps or set(self._steps) == {"before"}:
             return self._checked("", outputs_of(main.runtime, matrix), len(matrix))
         given = columns if columns is not None else dict(zip(main.encoder.names, matrix.T.tolist(), strict=True))

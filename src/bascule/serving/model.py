@@ -13,7 +13,7 @@ from bascule.errors import EnvironmentProblem, InputError
 from bascule.serving.encoding import Encoder, extra, wrong_type
 from bascule.serving.graph import Graph
 from bascule.serving.joining import FeatureReader, Joiner
-from bascule.serving.rows import Columns, Rows
+from bascule.serving.rows import Columns, Rows, by_name
 from bascule.serving.runtime import NATIVE, Runtime, load_runtime, warm
 from bascule.serving.workers import Job, Lane, WorkerRuntime
 from bascule.serving.workers.lane import BEFORE, PREDICT
@@ -165,7 +165,7 @@ class LoadedModel:
             return self._predict(self.encoder.encode(columns, rows.count)), None, times
         assert self.joiner is not None
         joined, at = self.joiner.join(columns, rows.count, now)
-        read = dict(zip(self.encoder.names, map(list, zip(*joined, strict=True)), strict=True))
+        read = by_name(self.encoder.names, joined)
         if rows.count == 1:
             return [self._predict_one(self.encoder.encode_one(read))], joined, at
         return self._predict(self.encoder.encode(read, rows.count)), joined, at
@@ -188,7 +188,7 @@ class LoadedModel:
             return Prepared(matrix, columns if self._looks else None, None, times)
         assert self.joiner is not None
         joined, at = self.joiner.join(columns, rows.count, now)
-        read = dict(zip(self.encoder.names, map(list, zip(*joined, strict=True)), strict=True))
+        read = by_name(self.encoder.names, joined)
         return Prepared(self.encoder.encode(read, rows.count), {**columns, **read} if self._looks else None, joined, at)
 
     def prepare_after(self, columns: Columns, count: int, now: int) -> tuple[Rows, Prepared]:
@@ -216,7 +216,7 @@ class LoadedModel:
         except Exception as error:
             self.encoder.blame(prepared.matrix, error)
             raise
-        read = prepared.joined or (self.read_of(rows) if self.graph.before else None)
+        read = self.read_of(rows) if prepared.joined is None and self.graph.before else prepared.joined
         return found.tolist(), read, prepared.at
 
     def named(self, rows: Rows) -> Columns:
@@ -251,7 +251,7 @@ class LoadedModel:
         if self.joiner is None or rows.columns is None or not self.joiner.keys:
             return None
         names = (*self.joiner.keys, self.joiner.prediction_time)
-        values = [rows.columns[name][0] for name in names if name in rows.columns]
+        values = [rows.columns[name][0] for name in names if name in rows.columns and rows.count]
         return repr(values) if values else None
 
     @property

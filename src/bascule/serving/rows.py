@@ -44,6 +44,12 @@ class Rows:
         return self.matrix if self.matrix is None or self.matrix.flags.writeable else self.matrix.copy()
 
 
+def by_name(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, list[Any]]:
+    """Return rows, each with one value a name, as one list of values a name: an empty one where there are no rows."""
+    columns = zip(*rows, strict=True) if rows else ([] for _ in names)
+    return dict(zip(names, map(list, columns), strict=True))
+
+
 def rows_of_records(records: Sequence[Mapping[str, Any]]) -> Rows:
     """Return rows from one mapping a row. A column that only some rows have is missing (None) in the others."""
     columns: dict[str, list[Any]] = {}

@@ -68,20 +68,21 @@ def ask(predict: Callable[[np.ndarray], Any], width: int) -> None:
 
 
 def xgboost(data: bytes) -> None:
-    """Try an XGBoost model."""
+    """Try an XGBoost model: what it says, and what each input adds to it."""
     import xgboost as library
 
-    from bascule.training.boosters import read_xgboost
+    from bascule.training.boosters import gains_of, read_xgboost
 
     booster = read_xgboost(data)
     booster.save_config()
-    booster.get_score(importance_type="total_gain")
+    gains_of(booster)
     names = booster.feature_names
 
     def predict(rows: np.ndarray) -> None:
         given = library.DMatrix(rows, feature_names=names, nthread=1)
         booster.predict(given, output_margin=True)
         booster.predict(given)
+        booster.predict(given, pred_contribs=True)
 
     ask(predict, booster.num_features())
 

@@ -46,6 +46,15 @@ def read_xgboost(model: bytes) -> Any:
     return booster
 
 
+def gains_of(booster: Any) -> dict[str, float]:
+    """Return how much a booster leans on the inputs that it uses, by their names in it."""
+    try:
+        found = booster.get_score(importance_type="total_gain")
+    except ValueError:  # a linear one has weights alone
+        found = booster.get_score(importance_type="weight")
+    return {name: float(np.abs(gain).sum()) for name, gain in found.items()}
+
+
 def library_of(name: str) -> Any:
     """Return a booster's library, which no extra brings.
 
@@ -71,20 +80,29 @@ class XgboostPredictor:
 
     def predict(self, matrix: np.ndarray) -> np.ndarray:
         """Return probabilities [rows] or [rows, classes], or values [rows]."""
-        import xgboost
-
-        rows = xgboost.DMatrix(matrix, feature_names=self._names, nthread=1)
+        rows = self._rows(matrix)
         if self._task == "multiclass":
             scores = np.asarray(self._booster.predict(rows, output_margin=True), dtype=np.float64)
             powers = np.exp(scores - scores.max(axis=1, keepdims=True))
             return np.asarray(powers / powers.sum(axis=1, keepdims=True))
         return np.asarray(self._booster.predict(rows), dtype=np.float64)
 
+    def contributions(self, matrix: np.ndarray) -> np.ndarray:
+        """Return SHAP values (TreeSHAP; a linear booster's terms), in raw scores, and the base last: [rows, outputs,
+        inputs + 1]."""
+        found = np.asarray(self._booster.predict(self._rows(matrix), pred_contribs=True), dtype=np.float64)
+        return found.reshape(len(matrix), -1, matrix.shape[1] + 1)
+
     def importance(self) -> np.ndarray:
-        """Return the total gain of the splits on each input."""
-        gains = self._booster.get_score(importance_type="total_gain")
+        """Return the total gain of the splits on each input; the size of its weights in a linear booster."""
+        gains = gains_of(self._booster)
         names = self._names or [f"f{i}" for i in range(len(self._inputs))]
-        return np.array([float(gains.get(name, 0.0)) for name in names])
+        return np.array([gains.get(name, 0.0) for name in names])
+
+    def _rows(self, matrix: np.ndarray) -> Any:
+        import xgboost
+
+        return xgboost.DMatrix(matrix, feature_names=self._names, nthread=1)
 
 
 def load_xgboost(model: bytes, signature: Signature) -> Predictor:

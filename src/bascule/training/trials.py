@@ -27,7 +27,7 @@ from bascule.errors import EnvironmentProblem, InputError
 
 SECONDS, BYTES_A_SECOND = 60.0, 2 << 20  # how long a file may take, and what a large one gets beside
 REFUSED = 4  # what the process ends with when the file is refused in words
-REVISION = b"2"  # of what the process tries
+REVISION = b"3"  # of what the process tries
 HINT = "Log the model again, or copy the file from where it was trained: it is damaged, or made to do harm."
 REFUSALS = ".refused"  # what the names of files end with that say why
 BELIEVED_S = 3600.0  # for how long, where the machine may be at fault

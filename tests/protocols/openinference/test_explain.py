@@ -128,6 +128,7 @@ def test_over_grpc(stub: Any) -> None:  # noqa: F811
 def test_what_cannot_be_told(explained: Served) -> None:
     unknown = explained.ask("/v2/models/delays/predict?explain=lime", {"instances": RECORDS}, 400)
     assert "no explanation named 'lime'" in unknown["error"]
+    # Nobody asked, so what is too many to be told is answered.
     many = explained.ask("/v2/models/delays/predict?explain=shap", {"instances": RECORDS * 300}, 400)
     assert "1,000 are explained" in many["error"]
     loaded: LoadedModel = load_model("delays", 1, bundle(), lambda _: None)
@@ -149,3 +150,19 @@ def test_what_is_told_is_in_the_log_and_so_is_a_sample(explained: Served, tmp_pa
     assert "explanation" not in rows[plain["prediction_id"]]
     kept = rows[sampled["prediction_id"]]["explanation"]
     assert list(kept["contributions"]) == ["distance", "night", "carrier"]
+    # Nobody asked, so what is too many to be told is answered.
+    many = explained.ask("/v2/models/sampled/predict", {"instances": RECORDS * 300})
+    assert len(many["predictions"]) == 1200
+
+
+def test_a_library_that_does_not_tell_of_this_model_is_named_and_spoils_no_answer(
+    explained: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(self: Any, matrix: np.ndarray) -> np.ndarray:
+        raise RuntimeError("Check failed: !this->IsMultiTarget()\nStack trace")
+
+    monkeypatch.setattr(LoadedModel, "contributions", silent)
+    said = explained.ask("/v2/models/delays/predict?explain=shap", {"instances": RECORDS}, 400)["error"]
+    assert "'delays' did not tell what each input adds to a score: RuntimeError: Check failed" in said
+    assert "Stack trace" not in said
+    assert len(explained.ask("/v2/models/sampled/predict", {"instances": RECORDS})["predictions"]) == 4

@@ -347,6 +347,24 @@ def test_an_unknown_path_names_the_nearest(server: Served, asked: str, meant: st
     assert f"Did you mean {meant!r}?" in server.error(asked, status=404)
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v2/trace/setting",
+        "/v2/logging",
+        "/v2/systemsharedmemory/status",
+        "/branch/main/v2/cudasharedmemory/region/a/register",
+        "/v2/models/delays/versions/1/trace/setting",
+        "/v2/models/delays/generate_stream",
+    ],
+)
+def test_an_extension_that_is_not_here_is_named(server: Served, path: str) -> None:
+    said = server.error(path, status=501)
+    assert said.startswith("This server does not have '")
+    assert path in said
+    assert "GET /v2 lists" in said
+
+
 def test_metrics_count(server: Served) -> None:
     def value(name: str) -> float:
         _, headers, data = server.request("/metrics")

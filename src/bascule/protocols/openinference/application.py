@@ -144,22 +144,30 @@ class Application:
             branch = route.branch
             return Deferred(lambda: self._plane.open(branch), lambda _: self._server_ready(route))
         state = self._plane.state(route.branch)
-        if self._draining():
-            raise EnvironmentProblem("The server is stopping.", hint="Repeat in a moment: another worker takes over.")
-        if state is None:
+        if state is None and not self._draining():
             raise EnvironmentProblem("The server is starting.", hint="Repeat in a moment.")
+        deployments = list(state.deployments.values()) if state is not None else []
         # A server whose deployments all answer unlogged is not taken out of service for its log.
-        lenient = bool(state.deployments) and all(one.lenient for one in state.deployments.values())
-        if not all(journal.works() for journal in self._journals) and not lenient:
-            raise EnvironmentProblem("The prediction log cannot be written.", hint="Make room on the disk.")
+        self._demand_answering(bool(deployments) and all(one.lenient for one in deployments))
         # One that was deployed a moment ago says itself that it is not ready; the others answer.
-        if broken := [one.name for one in state.deployments.values() if not one.models and not one.loading]:
-            problem = state.deployments[broken[0]].problem
+        if broken := [one for one in deployments if not one.models and not one.loading]:
+            names = ", ".join(repr(one.name) for one in broken)
             raise EnvironmentProblem(
-                f"Nothing answers for deployment {', '.join(map(repr, broken))}: {problem}",
+                f"Nothing answers for deployment {names}: {broken[0].problem}",
                 hint="`bascule doctor` tells what is missing; `bascule rollback` goes back to the version before.",
             )
         return json_response({"ready": True})
+
+    def _demand_answering(self, lenient: bool) -> None:
+        """Raise `EnvironmentProblem` while nothing is answered: the server stops, or cannot keep what it answers.
+
+        Args:
+            lenient: what is asked about answers all the same when the log cannot be written.
+        """
+        if self._draining():
+            raise EnvironmentProblem("The server is stopping.", hint="Repeat in a moment: another worker takes over.")
+        if not all(journal.works() for journal in self._journals) and not lenient:
+            raise EnvironmentProblem("The prediction log cannot be written.", hint="Make room on the disk.")
 
     def _metadata(self, request: Request, route: Route, state: BranchState) -> Answered:
         def answer(deployment: ServedDeployment) -> Response:
@@ -177,6 +185,7 @@ class Application:
 
     def _model_ready(self, request: Request, route: Route, state: BranchState) -> Answered:
         def answer(deployment: ServedDeployment) -> Answered:
+            self._demand_answering(deployment.lenient)
             if not deployment.may_answer(route.version):
                 raise EnvironmentProblem(
                     f"Deployment {deployment.name!r} is not ready: the consent to its model was taken back.",

@@ -22,7 +22,7 @@ from bascule.protocols.openinference.shortcut import BATCH, LENGTH, short_head, 
 from bascule.serving.awaiting import Awaiting
 from bascule.serving.dataplane import BranchState, DataPlane
 from bascule.serving.deployment import ServedDeployment
-from bascule.serving.explaining import check_method, explain
+from bascule.serving.explaining import check_method, explain, explain_sampled
 from bascule.serving.http import Deferred, Request, Response, error_response
 from bascule.serving.http.message import Kept, Quick, Said
 from bascule.serving.ids import IdSource
@@ -287,12 +287,14 @@ class Inference:
             if told is not None:
                 check_method(told, deployment.first)
             answer = score(deployment, query)
-            sampled = told is None and answer.model.explains and random.random() < deployment.explained
             if told is not None:
                 check_method(told, answer.model)
-            if answer.outputs is not None and (told is not None or sampled):
-                answer.explanations = explain(answer)
-            answer.explained = told is not None
+            if answer.outputs is None:
+                return answer
+            if told is not None:
+                answer.explanations, answer.explained = explain(answer), True
+            elif random.random() < deployment.explained:
+                explain_sampled(answer)
             return answer
 
         return Deferred(work, lambda answer: self._finish(deployment, message, answer, form), seconds)

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from urllib.parse import parse_qs, unquote_to_bytes
 
-from bascule.errors import InputError, NotFound
+from bascule.errors import BasculeError, InputError, NotFound
+from bascule.serving.http.message import HttpProblem
 
 # Path below a model, with or without a version: the methods that it takes.
 OF_MODEL = {
@@ -39,6 +40,11 @@ OF_SERVER = {
 OF_MAIN_ALONE = ("metrics", "openapi.json")  # of the process, whatever branch
 OF_REPOSITORY = {"load": ("POST",), "unload": ("POST",)}
 _WORDS = frozenset({"branch", "v1", "v2", "models", "versions", "repository", *OF_MODEL, *OF_REPOSITORY})
+# What other servers of the protocol have beside it, and this one has not.
+_ELSEWHERE = re.compile(
+    r"/(?:branch/[^/]+/)?v2/(?:models/[^/]+/(?:versions/[^/]+/)?)?"
+    r"(trace/setting|logging|systemsharedmemory|cudasharedmemory|generate(?:_stream)?)(?:/|$)"
+)
 _NEAR = 0.5
 _EXAMPLES = ["/v2", "/v2/health/ready", "/v2/models/NAME/infer", "/v2/models/NAME/predict", "/openapi.json"]
 
@@ -68,6 +74,7 @@ def resolve(path: bytes) -> Route:
 
     Raises:
         NotFound: nothing.
+        HttpProblem: an extension of the protocol that is not here.
         InputError: the path holds a version that is no number, or a name that is not UTF-8.
     """
     found = _route(path)
@@ -124,8 +131,11 @@ def _methods(names: tuple[str, ...]) -> tuple[bytes, ...]:
     return (*found, b"HEAD") if b"GET" in found else tuple(found)
 
 
-def _unknown(path: bytes) -> NotFound:
+def _unknown(path: bytes) -> BasculeError:
     asked = path.partition(b"?")[0][:80].decode("latin-1")
+    if extension := _ELSEWHERE.match(asked):
+        hint = "GET /v2 lists the extensions that it has."
+        return HttpProblem(501, f"This server does not have {extension[1]!r}, asked for by {asked!r}.", hint=hint)
     near = difflib.get_close_matches(asked, list(_near(asked)), 1, _NEAR)
     meant = f"Did you mean {near[0]!r}? " if near else ""
     return NotFound("path", asked, hint=f"{meant}There are: {', '.join(_EXAMPLES)}.")
