@@ -21,7 +21,8 @@ from bascule.protocols.openinference.refusals import counting, counting_work
 from bascule.protocols.openinference.routes import Route
 from bascule.protocols.openinference.shortcut import BATCH, LENGTH, short_head, shortcuts_of
 from bascule.serving.awaiting import Awaiting
-from bascule.serving.dataplane import BranchState, DataPlane
+from bascule.serving.branches import BranchState
+from bascule.serving.dataplane import DataPlane
 from bascule.serving.deployment import ServedDeployment
 from bascule.serving.explaining import check_method, explain
 from bascule.serving.http import Deferred, Request, Response, error_response
