@@ -71,6 +71,8 @@ def after(rows, outputs):
         time.sleep(0.3)
     if carrier in ("nan", "none"):
         return [*outputs[:-1], float(carrier) if carrier == "nan" else None]
+    if carrier == "seven":
+        return [*outputs[:-1], 7]
     return [0.5 + output / 2 for output in outputs]
 
 kept = []
@@ -192,6 +194,12 @@ def test_a_worker_answers_what_the_process_itself_would(server: Served) -> None:
             "nan",
             500,
             "the step 'steps:after' answered nan for row 0; asked is a finite number (a ValueError refuses rows)",
+        ),
+        (
+            "seven",
+            500,
+            "the step 'steps:after' answered 7 for row 0; asked is a probability, from 0 to 1 "
+            "(other numbers are a regression's)",
         ),
         (
             "none",
