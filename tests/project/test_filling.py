@@ -85,6 +85,13 @@ def test_what_lands_while_the_model_is_loaded_is_scored_once(
     )
 
 
+def test_a_table_is_filled_with_its_model_loaded_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    load, loaded = scoring.load_at, []
+    monkeypatch.setattr(scoring, "load_at", lambda *asked: loaded.append(asked) or load(*asked))
+    score_new(place, "trips", "deployments/delays")
+    assert len(loaded) == 1
+
+
 def test_a_table_of_which_a_part_was_scored_is_scored_whole(place: Place) -> None:
     done = score_table(place, "trips", "deployments/delays", where="id < 3")
     assert (done.change.rows, set(scored(place)["scored_from"].to_pylist())) == (3, {done.source})

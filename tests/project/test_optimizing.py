@@ -175,7 +175,7 @@ def test_a_version_that_a_client_registered(trained: Path, bascule: Bascule) -> 
     example = {"inputs": models.ROWS[:3].tolist()}
     artifacts.put("0/r/artifacts/model/input_example.json", BytesIO(json.dumps(example).encode()))
     said = bascule("optimize", "clf", "--candidates", "compiled", *QUICK, "--json").json()
-    assert said["source"].startswith("the 3 rows of the model's input example and made-up ones")
+    assert said["source"].startswith("rows, 3 of the model's input example and the others made up")
     deploy(workspace, "main", "clf", "clf", 1, by="ana")
     assert [one["engine"]["name"] for one in said["chosen"]["stages"]] == ["compiled"]
     model = DataPlane(workspace, "main").open("main").deployments["clf"].first

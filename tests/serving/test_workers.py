@@ -13,7 +13,7 @@ import threading
 import weakref
 from base64 import b64encode
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,8 @@ from bascule.serving.log import find_prediction, unmoved
 from bascule.serving.runtime import warm
 from bascule.serving.service import Service
 from bascule.serving.workers import Lane, Program
-from bascule.serving.workers.child import StepFailed
-from bascule.serving.workers.lane import Job
+from bascule.serving.workers.child import StepFailed, WorkerSlow
+from bascule.serving.workers.job import PREDICT, Job
 from bascule.serving.workers.spare import SPARE, Spare
 from bascule.training import encode
 from tests.protocols.openinference.conftest import Served, serving, worker
@@ -71,6 +71,8 @@ def after(rows, outputs):
         time.sleep(0.3)
     if carrier in ("nan", "none"):
         return [*outputs[:-1], float(carrier) if carrier == "nan" else None]
+    if carrier == "seven":
+        return [*outputs[:-1], 7]
     return [0.5 + output / 2 for output in outputs]
 
 kept = []
@@ -194,6 +196,12 @@ def test_a_worker_answers_what_the_process_itself_would(server: Served) -> None:
             "the step 'steps:after' answered nan for row 0; asked is a finite number (a ValueError refuses rows)",
         ),
         (
+            "seven",
+            500,
+            "the step 'steps:after' answered 7 for row 0; asked is a probability, from 0 to 1 "
+            "(other numbers are a regression's)",
+        ),
+        (
             "none",
             500,
             "the step 'steps:after' answered nan for row 0; asked is a finite number (a ValueError refuses rows)",
@@ -218,6 +226,52 @@ def test_what_a_first_step_makes_ends_no_worker(server: Served, carrier: str) ->
         error = asked(server, "odd", [{**ROW, "carrier": carrier}], 500)["error"]
         assert "the step 'steps:odd' made what no column holds: " in error
     assert lane.restarts == 0
+
+
+@pytest.mark.slow
+def test_rows_that_a_worker_refuses_are_counted_as_failures_as_others_are(server: Served) -> None:
+    def failures(name: str) -> int:
+        found: int = server.ask(f"/v2/models/{name}/stats")["model_stats"][0]["inference_stats"]["fail"]["count"]
+        return found
+
+    rows: dict[str, tuple[dict[str, Any], str]] = {
+        "text": ({"text": ""}, "there is no text"),  # its first step
+        "delays": ({**ROW, "hour": "late"}, "hour"),
+    }
+    for name, (row, told) in rows.items():
+        for count in (1, 200):
+            before = failures(name)
+            assert told in asked(server, name, [row] * count, 400)["error"]
+            assert failures(name) == before + 1
+    large = [{**ROW, "hour": "late"}] * 3_000  # is read in a thread
+    before = failures("delays")
+    asked(server, "delays", large, 400)
+    assert failures("delays") == before + 1
+
+
+@pytest.mark.slow
+def test_rows_that_hang_together_hold_up_others_and_their_worker_for_the_time_of_two_calls() -> None:
+    code = {"steps.py": STEPS.encode(), "words.py": b"CARRIERS = {}"}
+    matrix = encode(bundle().signature, flights(1, seed=1))
+
+    def put(carrier: str) -> Job:
+        columns = {name: [value] for name, value in {**ROW, "carrier": carrier}.items()}
+        job = Job(PREDICT, 1, matrix, columns, future=Future())
+        lane.put(job)
+        return job
+
+    program = Program("x", 1, bundle_bytes(), {"after": "steps:after"}, {}, code)
+    with closing(Lane(program, Service(workers=1, timeout=1.0, batch=32))) as lane:
+        for kinds, most in ((["hang", "hang", "AA"], 3), (["hang"] * 10, 6)):
+            slow, lost = put("slow"), lane.restarts
+            eventually(lambda: not lane._waiting)
+            jobs = [put(one) for one in kinds]  # they wait for the first one, and go together
+            told = [job.future.exception(20) for job in jobs]  # type: ignore[union-attr,call-arg]
+            assert slow.future.exception() is None
+            assert lane.restarts - lost <= most
+            assert [type(error) for error in told[:2]] == [WorkerSlow] * 2
+            assert "s and was ended, after 1 s with others; another one takes its place" in str(told[0])
+            assert kinds[-1] == "hang" or told[-1] is None
 
 
 @pytest.mark.slow
@@ -540,6 +594,7 @@ def test_an_answer_is_remembered_by_version_and_inputs_and_logged_each_time(serv
         remembered = server.plane.state().deployments["delays"].remembered  # type: ignore[union-attr]
         assert remembered is not None
         assert len(remembered) == 2
+        assert server.ask("/v2/models/delays/config")["response_cache"] == {"enable": True}
 
 
 def test_a_full_disk_stops_answers_or_only_the_log_as_the_deployment_says(

@@ -7,7 +7,6 @@ is no worse than its margin, and never because evidence is missing.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -20,7 +19,15 @@ from sqlalchemy import select
 
 from bascule.catalog import now as clock
 from bascule.catalog.schema import rollouts
-from bascule.delivery import deployments, progress, sequential
+from bascule.delivery import deployments, progress
+from bascule.delivery.arms import (
+    errors_finding,
+    events_finding,
+    latency_finding,
+    quality_finding,
+    split_finding,
+    with_course,
+)
 from bascule.delivery.bandit import is_due, weighed
 from bascule.delivery.comparing import (
     alone_finding,
@@ -31,8 +38,8 @@ from bascule.delivery.comparing import (
     unseen_rows,
 )
 from bascule.delivery.decision import Decision
-from bascule.delivery.evidence import Losses, Phase, ServiceCount, read_course, read_losses, read_phases, shortened
-from bascule.delivery.finding import Finding, judge, shown
+from bascule.delivery.evidence import ServiceCount, read_course, read_losses, read_phases
+from bascule.delivery.finding import Finding
 from bascule.delivery.guardrails import Guardrails, read_guardrails
 from bascule.delivery.pairs import latencies, read_pairs
 from bascule.delivery.records import record
@@ -41,7 +48,7 @@ from bascule.delivery.strategies import BY_GOAL, Goal, Plan, read_plan
 from bascule.delivery.traffic import Deployment
 from bascule.delivery.values import Values, read_values
 from bascule.delivery.versus import several
-from bascule.durations import DAY, parse_duration
+from bascule.durations import parse_duration
 from bascule.errors import CheckFailed, Conflict, InputError
 from bascule.history import Commit, Workspace
 
@@ -156,7 +163,9 @@ class _Evidence:
             pairs = read_pairs(self.connection, self.branch, self.deployment, rules.disagreement.tolerance)
             found.append(disagreement_finding(pairs, rules))
         if rules.quality is not None and (self.rollout["shadow"] or self.strategy != "blue_green"):
-            found.append(_quality(read_losses(self.connection, self.branch, self.deployment, rules.quality), rules))
+            found.append(
+                quality_finding(read_losses(self.connection, self.branch, self.deployment, rules.quality), rules)
+            )
         return tuple(found)
 
     def _side_by_side(self) -> list[Finding]:
@@ -165,9 +174,9 @@ class _Evidence:
         phases = read_phases(self.connection, self.branch, self.deployment, slo)
         self.rows = sum(phase.canary for phase in phases if phase.revision == self.deployment["revision"])
         course = read_course(self.connection, self.branch, self.deployment, slo)
-        found = _split(phases, rules)
-        found += [_with_course(one, course, 3, rules) for one in _errors(phases, self.service, rules)]
-        found += [_with_course(one, course, 2, rules) for one in _latency(phases, rules)]
+        found = split_finding(phases, rules)
+        found += [with_course(one, course, 3, rules) for one in errors_finding(phases, self.service, rules)]
+        found += [with_course(one, course, 2, rules) for one in latency_finding(phases, rules)]
         if rules.tail is not None:
             found.append(tail_finding(*latencies(self.connection, self.branch, self.deployment), rules))
         for name, rule in rules.measures.items():
@@ -213,10 +222,10 @@ class _Evidence:
             return found
         self.rows = int((~pairs.failed).sum())
         if rules.errors is not None:
-            found.append(_events("errors", "failed", unseen_rows(pairs), rules.errors.margin, rules))
+            found.append(events_finding("errors", "failed", unseen_rows(pairs), rules.errors.margin, rules))
         if rules.latency is not None:
             what = f"took more than {rules.latency.slo_ms:g} ms"
-            found.append(_events("latency", what, unseen_rows(pairs, slo), rules.latency.margin, rules))
+            found.append(events_finding("latency", what, unseen_rows(pairs, slo), rules.latency.margin, rules))
         if rules.tail is not None:
             known = ~np.isnan(pairs.other_latency)
             found.append(tail_finding(pairs.other_latency[known], pairs.latency[known], rules))
@@ -298,121 +307,6 @@ def _kept(rollout: Mapping[str, Any], plan: Plan, findings: tuple[Finding, ...],
 
 def _fine(findings: tuple[Finding, ...]) -> str:
     return " ".join(finding.reason for finding in findings if finding.state == "fine")
-
-
-def _split(phases: Sequence[Phase], rules: Guardrails) -> list[Finding]:
-    """Whether the canary answered the share of the traffic that it was given.
-
-    Units are counted, not requests: what is assigned is a unit, and the test takes assignments for independent. One
-    entity that is asked about all day has one arm, however many requests it makes.
-    """
-    if not rules.split:
-        return []
-    log_e = sum(float(sequential.log_e_split(p.canary_units, p.stable_units, p.share)) for p in phases)
-    got, total = sum(p.canary_units for p in phases), sum(p.canary_units + p.stable_units for p in phases)
-    due = sum(p.share * (p.canary_units + p.stable_units) for p in phases)
-    by_phase = [[p.revision, p.canary_units, p.stable_units, p.share] for p in phases]
-    requests = sum(p.canary + p.stable for p in phases)
-    detail = {"canary": got, "units": total, "requests": requests, "expected": round(due, 1), "by_phase": by_phase}
-    what = "requests" if total == requests else f"units ({requests} requests)"
-    judged = judge("split", log_e, rules, detail)
-    if log_e < math.log(rules.threshold):
-        return [judged("fine", f"The canary answered {got} of {total} {what}; {due:.0f} were its share.")]
-    text = f"The canary answered {got} of {total} {what}, where {due:.0f} were its share"
-    if got < due:
-        return [judged("harm", f"{text}: it loses requests.")]
-    return [judged("undecided", f"{text}: stable loses requests, or the split is not what it should be.")]
-
-
-def _errors(phases: Sequence[Phase], service: Sequence[ServiceCount] | None, rules: Guardrails) -> list[Finding]:
-    if rules.errors is None:
-        return []
-    rows: list[tuple[float, ...]] = [(p.share, p.canary, p.canary_failed, p.stable, p.stable_failed) for p in phases]
-    if service is not None:
-        rows = [(c.share, c.canary_requests, c.canary_errors, c.stable_requests, c.stable_errors) for c in service]
-    return [_events("errors", "failed", np.array(rows, dtype=np.float64).reshape(-1, 5), rules.errors.margin, rules)]
-
-
-def _latency(phases: Sequence[Phase], rules: Guardrails) -> list[Finding]:
-    if rules.latency is None:
-        return []
-    rows = [(p.share, p.canary, p.canary_slow, p.stable, p.stable_slow) for p in phases]
-    what = f"took more than {rules.latency.slo_ms:g} ms"
-    return [_events("latency", what, np.array(rows, dtype=np.float64).reshape(-1, 5), rules.latency.margin, rules)]
-
-
-def _events(rule: str, what: str, rows: sequential.Floats, margin: float, rules: Guardrails) -> Finding:
-    """Judge a 0-1 event: harm by the arm of each event, no harm by the bounds of both rates.
-
-    Rows are phases: share, canary requests, canary events, stable requests, stable events. The harm test holds while
-    the common rate moves; the bounds assume that each arm's rate is steady over the rollout.
-    """
-    log_e = float(sequential.log_e_excess(rows[:, 2], rows[:, 4], rows[:, 0])) if len(rows) else 0.0
-    asked, bad, stable_asked, stable_bad = (int(rows[:, column].sum()) for column in (1, 2, 3, 4))
-    _, upper = sequential.rate_interval(bad, asked, rules.alpha / 2)
-    lower, _ = sequential.rate_interval(stable_bad, stable_asked, rules.alpha / 2)
-    detail = {
-        "canary": [bad, asked],
-        "stable": [stable_bad, stable_asked],
-        "high": upper - lower,
-        "margin": margin,
-    }
-    judged = judge(rule, log_e, rules, detail)
-    told = f"{bad} of {asked} canary requests {what}, {stable_bad} of {stable_asked} on stable"
-    if upper - lower <= margin:
-        return judged("fine", f"{told}: at most {max(upper - lower, 0.0):.2%} more.")
-    if log_e >= math.log(rules.threshold):
-        return judged("harm", f"{told}: evidence {shown(log_e)} to 1 that the canary is worse.")
-    return judged("undecided", f"{told}: up to {upper - lower:.2%} more is possible, {margin:.2%} is allowed.")
-
-
-def _with_course(finding: Finding, course: Sequence[tuple[int, ...]], of: int, rules: Guardrails) -> Finding:
-    """A finding with the bounds of the difference of both rates as they were over time, to be kept and drawn.
-
-    Args:
-        course: as `read_course` gives it; `of` is the place of the canary's events in it.
-    """
-    path: list[list[float]] = []
-    low, high = -1.0, 1.0
-    for row in course:
-        mine = sequential.rate_interval(row[of], row[1], rules.alpha / 2)
-        theirs = sequential.rate_interval(row[of + 3], row[4], rules.alpha / 2)
-        low, high = max(low, mine[0] - theirs[1]), min(high, mine[1] - theirs[0])
-        path.append([row[0], round(low, 5), round(high, 5)])
-    return replace(finding, detail={**finding.detail, "course": path})
-
-
-def _quality(losses: Losses, rules: Guardrails) -> Finding:
-    """Judge the loss on arrived labels: harm is a mean above the margin, no harm one below it."""
-    assert rules.quality is not None
-    rule, values = rules.quality, losses.differences
-    if len(values) == 0:
-        return Finding("quality", "undecided", "No labels have arrived yet.", threshold=rules.threshold)
-    worse = np.maximum.accumulate(sequential.log_e_mean(values, rule.margin, losses.low, losses.high))
-    no_worse = sequential.log_e_mean_below(values, rule.margin, losses.low, losses.high)[-1]
-    low, high = sequential.confidence_sequence(values, rules.alpha, losses.low, losses.high)
-    mean, log_e = float(values.mean()), float(worse[-1])
-    detail = {
-        "labels": len(values),
-        "paired": losses.paired,
-        "loss": rule.loss,
-        "difference": mean,
-        "low": float(low[-1]),
-        "high": float(high[-1]),
-        "margin": rule.margin,
-        "path": shortened(worse / math.log(10)),
-        "low_path": shortened(low),
-        "high_path": shortened(high),
-    }
-    judged = judge("quality", log_e, rules, detail)
-    told = f"On {len(values)} labelled requests the canary's {rule.loss} is {mean:+.4f} against stable's"
-    if rule.minimum_span is not None and losses.span < parse_duration(rule.minimum_span):
-        return judged("undecided", f"{told}: they span {losses.span / DAY:.1f} of {rule.minimum_span}.")
-    if no_worse >= math.log(1 / rules.alpha):
-        return judged("fine", f"{told}: shown to be less than {rule.margin:g} worse.")
-    if log_e >= math.log(rules.threshold):
-        return judged("harm", f"{told}: evidence {shown(log_e)} to 1 that it is more than {rule.margin:g} worse.")
-    return judged("undecided", f"{told}: neither beyond nor within {rule.margin:g} for sure.")
 
 
 def _record_hold(ws: Workspace, branch: str, deployment: Deployment, decision: Decision, by: str) -> None:

@@ -7,12 +7,19 @@ connection on which the tables are visible and knows nothing of where they come 
 call it.
 """
 
-from bascule.features.binding import bind_view, build_feature_set
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bascule import ondemand
 from bascule.features.definitions import Entity, FeatureSet, FeatureView, RequestView, definition_digest, feature_view
-from bascule.features.leaks import Leak, LeakReport, find_leaks, leak_report
-from bascule.features.materialise import MaterialiseReport, ViewReport, materialise
 from bascule.features.online import LmdbStore, OnlineReader, OnlineStore, open_online
-from bascule.features.point_in_time import training_rows
+
+if TYPE_CHECKING:
+    from bascule.features.binding import bind_view, build_feature_set
+    from bascule.features.leaks import Leak, LeakReport, find_leaks, leak_report
+    from bascule.features.materialising import MaterialiseReport, ViewReport, materialise
+    from bascule.features.point_in_time import training_rows
 
 __all__ = [
     "Entity",
@@ -36,3 +43,14 @@ __all__ = [
     "open_online",
     "training_rows",
 ]
+
+# What is read online needs no DuckDB, and an inference process has none.
+__getattr__ = ondemand.on_demand(
+    __name__,
+    {
+        "binding": ("bind_view", "build_feature_set"),
+        "leaks": ("Leak", "LeakReport", "find_leaks", "leak_report"),
+        "materialising": ("MaterialiseReport", "ViewReport", "materialise"),
+        "point_in_time": ("training_rows",),
+    },
+)

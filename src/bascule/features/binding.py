@@ -6,8 +6,8 @@ All that can be wrong with a feature set is found here, before a row is read.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-import duckdb
 import msgspec
 
 from bascule.errors import InputError, suggestion
@@ -33,6 +33,9 @@ from bascule.features.definitions import (
     named,
 )
 from bascule.features.expressions import Expression, Input, compile_expression, references
+
+if TYPE_CHECKING:
+    import duckdb
 
 
 def build_feature_set(

@@ -9,10 +9,12 @@ its column: see `cast`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-import duckdb
+from typing import TYPE_CHECKING
 
 from bascule.errors import InputError
+
+if TYPE_CHECKING:  # who serves features has no other use of it
+    import duckdb
 
 INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
 FLOATS = ("FLOAT", "DOUBLE")
@@ -109,6 +111,8 @@ def describe(connection: duckdb.DuckDBPyConnection, sql: str, where: str) -> dic
     Raises:
         InputError: the SQL cannot be bound, or names a column twice; the message begins with `where`.
     """
+    import duckdb
+
     if not body(sql):
         raise InputError(f"{where}: the SQL is empty.", hint="Write one SELECT.")
     try:
@@ -125,6 +129,8 @@ def describe(connection: duckdb.DuckDBPyConnection, sql: str, where: str) -> dic
 
 def body(sql: str) -> str:
     """A query without its closing semicolon, so that it can stand in parentheses on lines of its own."""
+    import duckdb
+
     text = sql.encode()
     end = len(text)
     for offset, kind in reversed(duckdb.tokenize(sql)):

@@ -26,7 +26,7 @@ from bascule.lake.maintenance.telling import Tell, quiet
 from bascule.lake.objects import PREFIX, Object
 from bascule.lake.reading import read
 from bascule.project.place import MAIN, Place
-from bascule.project.scoring import FROM, PART, ScoredTable, Scoring, score_table
+from bascule.project.scoring import FROM, PART, ScoredTable, Scoring
 from bascule.project.tabling import BranchTable, TableChange
 from bascule.store.locking import FileLock, Locked
 
@@ -61,12 +61,12 @@ def score_new(
     except Locked as held:
         raise Busy(f"Table {scoring.target!r} is being filled by {held.note or 'another process'}.") from None
     try:
-        return _filled(place, scoring, table, model, tell)
+        return _filled(place, scoring, tell)
     finally:
         lock.__exit__(None, None, None)
 
 
-def _filled(place: Place, scoring: Scoring, table: str, model: str, tell: Tell) -> ScoredTable:
+def _filled(place: Place, scoring: Scoring, tell: Tell) -> ScoredTable:
     history = place.workspace.history
     target = history.read(place.branch, PREFIX + scoring.target)
     since = _last(place, scoring) if target is not None else None
@@ -77,7 +77,7 @@ def _filled(place: Place, scoring: Scoring, table: str, model: str, tell: Tell) 
         return scoring.done(TableChange(scoring.target, None, rows, rows))
     new = _appended(scoring.source, before, now) if before is not None else None
     if new is None:
-        return score_table(place, table, model, into=scoring.target, tell=tell)
+        return scoring.fill("", tell)
     whole, files = new
 
     def rows_of() -> pa.RecordBatchReader:

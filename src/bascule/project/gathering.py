@@ -19,7 +19,7 @@ from bascule.errors import InputError, NotFound, suggestion
 from bascule.features import FeatureSet, FeatureView, bind_view, build_feature_set
 from bascule.features.columns import body, describe, family, feature_type, microseconds, quoted
 from bascule.features.definitions import entity_of
-from bascule.features.materialise import limited
+from bascule.features.materialising import limited
 from bascule.history import Commit, Workspace
 from bascule.lake.engine import opened, told
 from bascule.lake.inputs import reader

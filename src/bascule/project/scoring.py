@@ -76,12 +76,7 @@ def score_table(
         CheckFailed: a contract of the new table fails.
         Masked: the current role reads columns of the table masked, which the new one would have as they are.
     """
-    scoring = Scoring(place, table, model, into, part=bool(where))
-    change = BranchTable(place, scoring.target).fill(
-        lambda: scoring.rows(scoring.source.read(where=where), tell, None if where else scoring.count),
-        message=scoring.message,
-    )
-    return scoring.done(change)
+    return Scoring(place, table, model, into, part=bool(where)).fill(where, tell)
 
 
 class Scoring:
@@ -101,6 +96,7 @@ class Scoring:
     """
 
     def __init__(self, place: Place, table: str, model: str, into: str | None, *, part: bool = False) -> None:
+        self._place = place
         self.name, _, at = table.removeprefix("tables/").partition("@")
         commit = place.workspace.history.resolve(at or place.branch)
         self.source = BranchTable(place, self.name, commit.id)  # what lands from now on is another state
@@ -124,6 +120,18 @@ class Scoring:
         schema = pa.schema([*reader.schema.remove_metadata(), *_outputs(self._model), *_lineage()])
         scored = _scored(reader, schema, self._model, self._by, self._state)
         return pa.RecordBatchReader.from_batches(schema, _told(scored, tell, total))
+
+    def fill(self, where: str, tell: Tell) -> ScoredTable:
+        """Score the rows for which a condition is true, all for an empty one, in place of those that were scored.
+
+        Raises:
+            CheckFailed: a contract of the new table fails.
+        """
+        change = BranchTable(self._place, self.target).fill(
+            lambda: self.rows(self.source.read(where=where), tell, None if where else self.count),
+            message=self.message,
+        )
+        return self.done(change)
 
     def done(self, change: TableChange) -> ScoredTable:
         """Return what was scored."""

@@ -13,7 +13,7 @@ from bascule.catalog import now
 from bascule.errors import InputError, NotFound
 from bascule.features import FeatureSet, bind_view, materialise, open_online
 from bascule.features.definitions import entity_of
-from bascule.features.materialise import MaterialiseReport
+from bascule.features.materialising import MaterialiseReport
 from bascule.features.online.inputs import read_key
 from bascule.features.online.vectors import Vectors, keep_set
 from bascule.project.computing import computed_set, computed_tables

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from bascule.ondemand import on_demand
 
 if TYPE_CHECKING:
-    from bascule.serving.dataplane import BranchState, DataPlane
+    from bascule.serving.branches import BranchState
+    from bascule.serving.dataplane import DataPlane
     from bascule.serving.deployment import ServedDeployment
     from bascule.serving.ids import IdSource, is_prediction_id, made_at
     from bascule.serving.log import (
@@ -67,7 +68,8 @@ __all__ = [
 __getattr__ = on_demand(
     __name__,
     {
-        "dataplane": ("BranchState", "DataPlane"),
+        "branches": ("BranchState",),
+        "dataplane": ("DataPlane",),
         "deployment": ("ServedDeployment",),
         "ids": ("IdSource", "is_prediction_id", "made_at"),
         "log": (

@@ -22,11 +22,11 @@ from bascule.serving.rows import Rows
 from bascule.serving.scoring import Answer, fill, is_shadowed, score_unseen
 from bascule.serving.workers import Job
 from bascule.serving.workers.child import WorkerSlow
-from bascule.serving.workers.lane import BEFORE, PREDICT
+from bascule.serving.workers.job import BEFORE, PREDICT
+from bascule.serving.workers.lane import GRACE_S
 
 Finish = Callable[[Answer], Response]
 LONE_TURNS = 4  # as many requests came alone: the next one is answered at once
-GRACE_S = 1.0  # the worker's own end is told rather than the clock's
 
 
 class Awaiting:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -25,6 +25,7 @@ from bascule.errors import BasculeError, EnvironmentProblem, InputError, NotFoun
 from bascule.history import Commit, Workspace
 from bascule.naming import model_path
 from bascule.registry.versions import served
+from bascule.serving.branches import BranchState, Coming, Looked, Watched
 from bascule.serving.deployment import ServedDeployment, serve_deployment, serve_later, wanted
 from bascule.serving.features import FeatureServer
 from bascule.serving.loading import Loader, NotInMemory
@@ -40,62 +41,6 @@ CONSENT_S = 1.0
 WAIT_S = 0.2
 MOST_BRANCHES = 32
 MOST_EXTRA = 8
-
-
-@dataclass(frozen=True)
-class BranchState:
-    """What one branch serves.
-
-    Attributes:
-        head: the commit that was last looked at.
-        retry: when to look again though the head is the same, because something could not be loaded or joined; 0 for
-            never.
-    """
-
-    branch: str
-    head: str
-    deployments: Mapping[str, ServedDeployment]
-    retry: float = 0.0
-
-    def deployment(self, name: str) -> ServedDeployment:
-        """Return a deployment by name, or raise `NotFound` with the nearest one."""
-        found = self.deployments.get(name)
-        if found is None:
-            raise NotFound("deployment", name, list(self.deployments))
-        return found
-
-
-@dataclass
-class _Watched:
-    state: BranchState
-    used: float = field(default_factory=time.monotonic)
-
-
-@dataclass
-class _Coming:
-    """A deployment that is being made ready.
-
-    Attributes:
-        of: digests of the deployment and of its model.
-        versions: the versions it asks for.
-        thread: what does it.
-        found: what it became.
-    """
-
-    of: tuple[str | None, str | None]
-    versions: frozenset[int] = frozenset()
-    thread: threading.Thread | None = None
-    found: ServedDeployment | None = None
-
-
-@dataclass(frozen=True)
-class _Looked:
-    """The heads of branches as a query told them, and the catalog's mark from before it."""
-
-    mark: object = None
-    branches: list[str] = field(default_factory=list)
-    at: float = 0.0
-    heads: dict[str, str] = field(default_factory=dict)
 
 
 class DataPlane:
@@ -124,16 +69,16 @@ class DataPlane:
         self.reloads = 0
         self.reload_failures = 0
         self.current: BranchState | None = None
-        self._watched: dict[str, _Watched] = {}
+        self._watched: dict[str, Watched] = {}
         self._opening: dict[str, threading.Lock] = {}
-        self._coming: dict[tuple[str, str], _Coming] = {}
+        self._coming: dict[tuple[str, str], Coming] = {}
         self._loader = Loader(ws, partial(open_reader, ws) if reader_of is None else lambda branch: reader_of)
         self.features = FeatureServer(ws)
         self._changing = threading.RLock()
         self._poll_s = poll_s
         self._asked = 0.0
         self._changes = Changes(ws.catalog)
-        self._last = _Looked()
+        self._last = Looked()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watch-branches", daemon=True)
 
@@ -186,7 +131,7 @@ class DataPlane:
                 if found is None:
                     found = self._load(branch, head, None)
                     with self._changing:
-                        self._watched[branch] = _Watched(found)
+                        self._watched[branch] = Watched(found)
                         self._show(found)
         finally:
             with self._changing:
@@ -289,7 +234,7 @@ class DataPlane:
             raise NotFound("branch", branch, [ref.name for ref in self.workspace.history.branches()])
         return head
 
-    def _follow(self, branch: str, watched: _Watched, head: str) -> None:
+    def _follow(self, branch: str, watched: Watched, head: str) -> None:
         """Serve what a head says, as far as it is in memory; the rest comes. For who holds `_changing`."""
         watched.state = self._load(branch, head, watched.state)
         self._show(watched.state)
@@ -339,7 +284,7 @@ class DataPlane:
                     return before or serve_later(self.workspace, branch, commit, value)
                 del self._coming[key]  # what could not be loaded is tried again later
                 return coming.found
-            coming = self._coming[key] = _Coming(of, frozenset(wanted(value)))
+            coming = self._coming[key] = Coming(of, frozenset(wanted(value)))
             load = partial(self._loader.load, branch=branch)
             make = partial(serve_deployment, self.workspace, branch, commit, value, load, before)
             coming.thread = threading.Thread(
@@ -350,7 +295,7 @@ class DataPlane:
         self._coming.pop(key, None)  # what comes is not wanted any more, or is what was found
         return found
 
-    def _come(self, key: tuple[str, str], coming: _Coming, make: Callable[[], ServedDeployment]) -> None:
+    def _come(self, key: tuple[str, str], coming: Coming, make: Callable[[], ServedDeployment]) -> None:
         """Make a deployment ready, and serve it when nothing else is wanted by then."""
         branch = key[0]
         try:
@@ -420,7 +365,7 @@ class DataPlane:
         mark, at = self._changes.mark(), time.monotonic()
         last = self._last
         if mark != last.mark or branches != last.branches or at - last.at > QUERY_S:
-            self._last = _Looked(mark, branches, at, self._heads(branches))
+            self._last = Looked(mark, branches, at, self._heads(branches))
         return self._last.heads
 
     def _show(self, state: BranchState) -> None:

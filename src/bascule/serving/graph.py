@@ -28,6 +28,7 @@ from bascule.serving.workers.program import Program
 from bascule.training import ModelBundle, unpack_model
 
 STEPS = ("before", "after", "route", "combine")
+ROUNDED = 1e-6  # by how much sums of shares go beyond 0 and 1
 Records = list[dict[str, Any]]
 
 
@@ -44,7 +45,8 @@ class Graph(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         before: `before(rows) -> rows`, from what a request brings to what the model reads; rows are dicts.
-        after: `after(rows, outputs) -> outputs`: floats, or a list of one a class for each row.
+        after: `after(rows, outputs) -> outputs`: floats, or a list of one a class for each row; a classifier's are
+            probabilities.
         route: `route(rows) -> names`: which model answers each row, by its own name or a member's.
         combine: `combine(rows, outputs) -> outputs`, of a dict with the outputs of the model and each member.
         members: name to the other models.
@@ -278,7 +280,16 @@ class GraphRunner:
             row = int(np.argwhere(~np.isfinite(outputs))[0][0])
             said = f"{self.named(step)} answered {outputs[row]} for row {row}"
             raise StepFailed(f"{said}; asked is a finite number (a ValueError refuses rows)")
+        if step and self._main.signature.output.task != "regression":
+            self._check_shares(step, outputs)
         return outputs
+
+    def _check_shares(self, step: str, outputs: np.ndarray) -> None:
+        beyond = np.argwhere((outputs < -ROUNDED) | (outputs > 1 + ROUNDED))
+        if len(beyond):
+            place = tuple(beyond[0])
+            said = f"{self.named(step)} answered {outputs[place]:g} for row {place[0]}"
+            raise StepFailed(f"{said}; asked is a probability, from 0 to 1 (other numbers are a regression's)")
 
     def named(self, step: str) -> str:
         """Return a step by its function, as errors name it; "" is the model itself."""

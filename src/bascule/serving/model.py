@@ -16,7 +16,7 @@ from bascule.serving.joining import FeatureReader, Joiner
 from bascule.serving.rows import Columns, Rows, by_name
 from bascule.serving.runtime import NATIVE, Runtime, load_runtime, warm
 from bascule.serving.workers import Job, Lane, WorkerRuntime
-from bascule.serving.workers.lane import BEFORE, PREDICT
+from bascule.serving.workers.job import BEFORE, PREDICT
 from bascule.training import ModelBundle, Signature
 
 BLOB = "blob"

@@ -70,6 +70,8 @@ def test_health_and_metadata(client: Any) -> None:
     assert [(one.name, one.datatype, list(one.shape)) for one in model.inputs][3] == ("carrier", "BYTES", [-1])
     config = client("get_model_config", "three").config
     assert [one.data_type for one in config.input] == [12, 9, 1, 13]
+    assert config.HasField("response_cache")
+    assert config.response_cache.enable is False
     assert list(config.output[0].dims) == [-1, 3]
     assert config.parameters["task"].string_value == "multiclass"
 

@@ -83,6 +83,7 @@ def test_metadata(client: Any) -> None:
     assert [one["name"] for one in model["outputs"]] == ["probability", "label"]
     assert client("get_model_metadata", "three", "1")["outputs"][0]["shape"] == [-1, 3]
     config = client("get_model_config", "delays")
+    assert config["response_cache"] == {"enable": False}
     assert config["input"][3] == {"name": "carrier", "data_type": "TYPE_STRING", "dims": [-1]}
 
 

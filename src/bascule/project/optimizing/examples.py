@@ -9,7 +9,6 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from bascule.counting import counted
 from bascule.errors import InputError, NotFound
 from bascule.project.place import Place
 from bascule.project.tabling import BranchTable
@@ -30,7 +29,7 @@ class Examples:
     """Encoded rows: float64 [rows, inputs].
 
     Attributes:
-        source: where they come from, in words.
+        source: what they are and where they come from, in words that go on after their number.
         labelled: rows with their labels, of the test split; None when there are none.
     """
 
@@ -81,7 +80,7 @@ def _of_example(place: Place, version: ModelVersion, bundle: ModelBundle, count:
     for at, field in enumerate(bundle.signature.inputs):
         if field.is_text and field.categories is None:
             more[:, at] = np.random.default_rng(seed).choice(rows[:, at], len(more))
-    source = f"the {counted(len(rows), 'row')} of the model's input example and made-up ones (name a table: --table)"
+    source = f"rows, {len(rows):,} of the model's input example and the others made up (name a table: --table)"
     return Examples(source, np.vstack([rows, more]))
 
 

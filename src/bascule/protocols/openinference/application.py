@@ -13,7 +13,8 @@ from bascule.protocols.openinference.inference import Form, Inference
 from bascule.protocols.openinference.messages import IndexRequest, LoadRequest, read_message
 from bascule.protocols.openinference.routes import Route, resolve
 from bascule.protocols.openinference.truth import read_truths
-from bascule.serving.dataplane import BranchState, DataPlane
+from bascule.serving.branches import BranchState
+from bascule.serving.dataplane import DataPlane
 from bascule.serving.deployment import ServedDeployment
 from bascule.serving.http import Deferred, Request, Response, json_response
 from bascule.serving.http.message import HttpProblem, Quick

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bascule.errors import EnvironmentProblem, suggestion
-from bascule.serving.dataplane import BranchState, DataPlane
+from bascule.serving.branches import BranchState
+from bascule.serving.dataplane import DataPlane
 from bascule.serving.deployment import ServedDeployment
 from bascule.serving.http.message import HttpProblem
 

@@ -17,10 +17,12 @@ from bascule.protocols.openinference.finding import check_version, demand_ready,
 from bascule.protocols.openinference.inputs import AnyRequest, read_request
 from bascule.protocols.openinference.outputs import check_outputs, infer_response
 from bascule.protocols.openinference.plain import predict_response, read_predict
+from bascule.protocols.openinference.refusals import counting, counting_work
 from bascule.protocols.openinference.routes import Route
 from bascule.protocols.openinference.shortcut import BATCH, LENGTH, short_head, shortcuts_of
 from bascule.serving.awaiting import Awaiting
-from bascule.serving.dataplane import BranchState, DataPlane
+from bascule.serving.branches import BranchState
+from bascule.serving.dataplane import DataPlane
 from bascule.serving.deployment import ServedDeployment
 from bascule.serving.explaining import check_method, explain, explain_sampled
 from bascule.serving.http import Deferred, Request, Response, error_response
@@ -266,11 +268,12 @@ class Inference:
         form: Form,
         began: int,
     ) -> Deferred:
-        return Deferred(
+        found = Deferred(
             lambda: form.read(request, model),
             lambda read: self._answer(request, deployment, model, version, form, began, read),
             request.seconds,
         )
+        return counting_work(found, self._plane.stats_of(deployment, model.version), began)
 
     def _explain_first(
         self,
@@ -280,7 +283,7 @@ class Inference:
         form: Form,
         told: str | None,
         seconds: float | None,
-    ) -> Deferred:
+    ) -> Response | Deferred:
         """Answer and say why, because somebody asked, or for the log's sample alone."""
 
         def work() -> Answer:
@@ -297,21 +300,27 @@ class Inference:
                 explain_sampled(answer)
             return answer
 
-        return Deferred(work, lambda answer: self._finish(deployment, message, answer, form), seconds)
+        found = Deferred(work, lambda answer: self._finish(deployment, message, answer, form), seconds)
+        return self._counting(found, deployment, query)
+
+    def _counting(self, found: Deferred, deployment: ServedDeployment, query: Query) -> Response | Deferred:
+        version = deployment.first.version if query.version is None else query.version
+        return counting(found, self._plane.stats_of(deployment, version), query.began_ns)
 
     def _await(
         self, deployment: ServedDeployment, query: Query, message: Any, form: Form, seconds: float | None
     ) -> Response | Deferred:
-        return self._awaiting.answer(
-            begin(deployment, query), seconds, lambda answer: self._finish(deployment, message, answer, form)
-        )
+        answer = begin(deployment, query)
+        found = self._awaiting.answer(answer, seconds, lambda done: self._finish(deployment, message, done, form))
+        return counting(found, self._plane.stats_of(deployment, answer.model.version), query.began_ns)
 
     def _score_first(
         self, deployment: ServedDeployment, query: Query, message: Any, form: Form, seconds: float | None
-    ) -> Deferred:
-        return Deferred(
+    ) -> Response | Deferred:
+        found = Deferred(
             lambda: score(deployment, query), lambda answer: self._finish(deployment, message, answer, form), seconds
         )
+        return self._counting(found, deployment, query)
 
     def _finish(self, deployment: ServedDeployment, message: Any, answer: Answer, form: Form) -> Response:
         """Log an answer and write it."""

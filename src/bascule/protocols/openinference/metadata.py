@@ -58,6 +58,7 @@ def model_config(deployment: ServedDeployment, model: LoadedModel) -> dict[str, 
         "backend": NAME,
         "version_policy": {"specific": {"versions": sorted(deployment.models)}},
         "max_batch_size": 0,
+        "response_cache": {"enable": deployment.remembered is not None},
         "input": [_config_tensor(tensor) for tensor in metadata["inputs"]],
         "output": [_config_tensor(tensor) for tensor in metadata["outputs"]],
         "parameters": {

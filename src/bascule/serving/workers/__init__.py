@@ -6,7 +6,8 @@ take together what has come to wait while all workers were busy, and nothing wai
 model from the bytes that it is given and talks over a socket; when it is gone, its caller is told and another begins.
 """
 
-from bascule.serving.workers.lane import Job, Lane
+from bascule.serving.workers.job import Job
+from bascule.serving.workers.lane import Lane
 from bascule.serving.workers.program import Program
 from bascule.serving.workers.runtime import WorkerRuntime
 

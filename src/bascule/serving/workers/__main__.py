@@ -20,7 +20,7 @@ from bascule.errors import BasculeError, InputError
 from bascule.serving.graph import GraphRunner
 from bascule.serving.workers import wire
 from bascule.serving.workers.child import StepFailed
-from bascule.serving.workers.lane import BEFORE, CONTRIBUTIONS
+from bascule.serving.workers.job import BEFORE, CONTRIBUTIONS
 from bascule.serving.workers.program import Program
 from bascule.serving.workers.spare import LIBRARIES, PRELOAD
 

@@ -6,7 +6,6 @@ With a free worker nothing waits, so an idle system answers as fast as without.
 
 from __future__ import annotations
 
-import asyncio
 import math
 import sys
 import threading
@@ -17,59 +16,18 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any
 
-import numpy as np
-
 from bascule.errors import EnvironmentProblem, InputError
 from bascule.serving.http.message import HttpProblem
 from bascule.serving.service import Service
-from bascule.serving.workers import wire
 from bascule.serving.workers.child import Child, StepFailed, WorkerHung, WorkerLost, WorkerSlow
+from bascule.serving.workers.job import Job, message, parts_of, resolve
 from bascule.serving.workers.program import Program
 from bascule.serving.workers.spare import SPARE
 
 AGAIN_S = 1.0  # after a worker could not be started
 LONGEST_S = 60.0
-PREDICT, BEFORE, CONTRIBUTIONS = "predict", "before", "contributions"
-
-
-class Job:
-    """Rows that wait for a worker.
-
-    Attributes:
-        kind: `predict` or `contributions` of encoded rows, or `before`: the first step, of rows as they came.
-        rows: how many.
-        matrix: float64 [rows, inputs]; None for `before`.
-        columns: column to values; for `before`, and for a graph that looks at them.
-        until: when nobody waits any more, on the monotonic clock.
-        queue_ns: how long it waited; infer_ns: how long the worker took.
-        again: its worker was killed from outside, and it goes to another one, once.
-        joined: it was scored together with another that counts as the call.
-    """
-
-    __slots__ = (
-        "again", "columns", "future", "infer_ns", "joined", "kind", "loop", "matrix", "put_ns", "queue_ns", "rows",
-        "until",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        kind: str,
-        rows: int,
-        matrix: np.ndarray | None = None,
-        columns: Any = None,
-        seconds: float | None = None,
-        loop: asyncio.AbstractEventLoop | None = None,
-        future: asyncio.Future[Any] | Future[Any] | None = None,
-    ) -> None:
-        self.kind = kind
-        self.rows = rows
-        self.matrix = matrix
-        self.columns = columns
-        self.until = math.inf if seconds is None else time.monotonic() + seconds
-        self.loop = loop
-        self.future: asyncio.Future[Any] | Future[Any] = future if future is not None else Future()
-        self.put_ns = self.queue_ns = self.infer_ns = 0
-        self.joined = self.again = False
+GRACE_S = 1.0  # after the time that a job has: who waits is told of the worker's own end rather than by the clock
+LEAST_S = 0.25  # that each of those is given that hung together
 
 
 class Lane:
@@ -157,7 +115,7 @@ class Lane:
         late = [job for job in self._waiting if job.until <= now]
         if late:
             self._waiting = deque(job for job in self._waiting if job.until > now)
-            _resolve([(job, self._too_late()) for job in late])
+            resolve([(job, self._too_late()) for job in late])
 
     def _too_late(self) -> HttpProblem:
         return HttpProblem(504, f"{self.program.label()} had no worker free in time.")
@@ -272,15 +230,15 @@ class Lane:
         answers: list[tuple[Job, Any]] = [(job, self._too_late()) for job in jobs if job.until <= now]
         if child is None:
             nobody = EnvironmentProblem(f"{self.program.label()} has no worker that works.", hint="Repeat in a moment.")
-            _resolve([*answers, *((job, nobody) for job in live)])
+            resolve([*answers, *((job, nobody) for job in live)])
             return None
         kept: Child | None = child
         if live:
-            kept, found = self._together(child, live)
+            kept, found = self._together(child, live, self.timeout)
             answers += found
         seconds = (time.perf_counter_ns() - began) / 1e9
         self._spent = seconds if not self._spent else 0.8 * self._spent + 0.2 * seconds
-        _resolve(answers)
+        resolve(answers)
         if kept is not None and kept.is_heavy():
             return self._replaced(kept)
         return kept
@@ -296,109 +254,65 @@ class Lane:
         heavy.close()
         return self._started()
 
-    def _together(self, child: Child, jobs: Sequence[Job]) -> tuple[Child | None, list[tuple[Job, Any]]]:
-        """Ask once for all jobs. What spoils it is found by asking for each alone."""
+    def _together(
+        self, child: Child, jobs: Sequence[Job], seconds: float, before: str = ""
+    ) -> tuple[Child | None, list[tuple[Job, Any]]]:
+        """Ask once for all jobs, for so many seconds. What spoils it is found by asking for each alone.
+
+        Args:
+            before: what was tried before, for the message.
+        """
         rows = sum(job.rows for job in jobs)
         began = time.perf_counter_ns()
         try:
-            found = child.ask(_message(jobs), self.timeout)
-            parts = _parts(jobs, found)
+            found = child.ask(message(jobs), seconds)
+            parts = parts_of(jobs, found)
         except WorkerLost as lost:
             self._mourn(lost)
             if len(jobs) == 1 and not (lost.from_outside and not jobs[0].again):
                 kind = WorkerSlow if isinstance(lost, WorkerHung) else StepFailed
-                _resolve([(jobs[0], kind(f"{lost}; another one takes its place"))])
+                resolve([(jobs[0], kind(f"{lost}{before}; another one takes its place"))])
                 return self._started(), []
             jobs[0].again = len(jobs) == 1
-            return self._apart(self._started(), jobs)
+            return self._apart(self._started(), jobs, isinstance(lost, WorkerHung))
         except (InputError, StepFailed) as error:
             if len(jobs) == 1:
                 return child, [(jobs[0], error.with_traceback(None))]  # it leads to here, where the job is
-            return self._apart(child, jobs)
+            return self._apart(child, jobs, False)
         spent = time.perf_counter_ns() - began
         for place, job in enumerate(jobs):
             job.infer_ns = spent * job.rows // max(rows, 1)
             job.joined = place > 0
         return child, list(zip(jobs, parts, strict=True))
 
-    def _apart(self, child: Child | None, jobs: Sequence[Job]) -> tuple[Child | None, list[tuple[Job, Any]]]:
-        found: list[tuple[Job, Any]] = []
-        for job in jobs:
+    def _apart(
+        self, child: Child | None, jobs: Sequence[Job], hung: bool
+    ) -> tuple[Child | None, list[tuple[Job, Any]]]:
+        """Ask for each job alone while somebody waits for it, and let it know at once.
+
+        Args:
+            hung: one of them hangs. As others may too, all of them together have the time of one call from then on.
+        """
+        budget = self.timeout if hung else math.inf
+        before = f", after {self.timeout:.3g} s with others" if hung else ""
+        for place, job in enumerate(jobs):
+            began = time.monotonic()
+            left = min(budget, job.until + GRACE_S - began)
             if child is None:
-                found.append((job, EnvironmentProblem(f"{self.program.label()} has no worker that works.")))
-                continue
-            child, one = self._together(child, [job])
-            found += one
-        return child, found
+                resolve([(job, EnvironmentProblem(f"{self.program.label()} has no worker that works."))])
+            elif left <= 0:
+                resolve([(job, self._too_late())])
+            else:
+                share = max(left / (len(jobs) - place), LEAST_S) if budget < math.inf else self.timeout
+                seconds = min(left, share, self.timeout)
+                child, found = self._together(child, [job], seconds, before)
+                resolve(found)
+                spent = time.monotonic() - began
+                if budget == math.inf and spent >= seconds:  # this one hangs
+                    budget = self.timeout
+                budget -= min(spent, seconds)  # and not what it takes to start another worker
+        return child, []
 
     def _mourn(self, lost: WorkerLost) -> None:
         self.restarts += 1
         print(f"bascule serve: {self.program.label()}: {lost}.", file=sys.stderr, flush=True)
-
-
-def _message(jobs: Sequence[Job]) -> list[Any]:
-    kind = jobs[0].kind
-    columns = _joined([job.columns for job in jobs], [job.rows for job in jobs])
-    if kind == BEFORE:
-        return [kind, columns]
-    matrices = [job.matrix for job in jobs if job.matrix is not None]
-    whole = matrices[0] if len(matrices) == 1 else np.concatenate(matrices)
-    return [kind, wire.packed(whole), columns]
-
-
-def _joined(parts: list[Any], counts: list[int]) -> dict[str, list[Any]] | None:
-    """Return the columns of several requests as those of one; a column that one of them lacks is missing there."""
-    if parts[0] is None:
-        return None
-    if len(parts) == 1:
-        return {name: list(values) for name, values in parts[0].items()}
-    names = dict.fromkeys(name for part in parts for name in part)
-    return {
-        name: [value for part, count in zip(parts, counts, strict=True) for value in part.get(name, [None] * count)]
-        for name in names
-    }
-
-
-def _parts(jobs: Sequence[Job], found: Any) -> list[Any]:
-    """Return each job's part of an answer."""
-    parts: list[Any] = []
-    at = 0
-    whole: Any = found if jobs[0].kind == BEFORE else wire.unpacked(found)
-    for job in jobs:
-        upper = at + job.rows
-        if jobs[0].kind == BEFORE:
-            parts.append({name: values[at:upper] for name, values in whole.items()})
-        else:
-            parts.append(whole[at:upper])
-        at = upper
-    return parts
-
-
-def _resolve(answers: Sequence[tuple[Job, Any]]) -> None:
-    """Give each job its answer: to threads at once, to the event loop in one call."""
-    loops: dict[asyncio.AbstractEventLoop, list[tuple[Job, Any]]] = {}
-    for job, found in answers:
-        if job.loop is not None:
-            loops.setdefault(job.loop, []).append((job, found))
-        else:
-            _give(job, found)
-    for loop, those in loops.items():
-        try:
-            loop.call_soon_threadsafe(_give_all, those)
-        except RuntimeError:  # the loop has ended: nobody waits
-            continue
-
-
-def _give_all(answers: Sequence[tuple[Job, Any]]) -> None:
-    for job, found in answers:
-        _give(job, found)
-
-
-def _give(job: Job, found: Any) -> None:
-    future = job.future
-    if future.done():
-        return
-    if isinstance(found, BaseException):
-        future.set_exception(found)
-    else:
-        future.set_result(found)

@@ -8,7 +8,8 @@ import numpy as np
 
 from bascule.serving.engines.loading import read_recipe
 from bascule.serving.runtime import NATIVE
-from bascule.serving.workers.lane import CONTRIBUTIONS, PREDICT, Job, Lane
+from bascule.serving.workers.job import CONTRIBUTIONS, PREDICT, Job
+from bascule.serving.workers.lane import Lane
 
 
 class WorkerRuntime:

@@ -31,6 +31,7 @@ _CONFIG_OUTPUT: Message = {"name": Field(1, "string"), "data_type": Field(2, "in
 _SPECIFIC: Message = {"versions": Field(1, "int", many=True)}
 _POLICY: Message = {"specific": Field(3, _SPECIFIC)}
 _CONFIG_PARAMETER: Message = {"string_value": Field(1, "string")}
+_CACHE: Message = {"enable": Field(1, "bool")}
 _CONFIG: Message = {
     "name": Field(1, "string"),
     "platform": Field(2, "string"),
@@ -40,6 +41,7 @@ _CONFIG: Message = {
     "output": Field(6, _CONFIG_OUTPUT, many=True),
     "parameters": Field(14, _CONFIG_PARAMETER, keyed=True),
     "backend": Field(17, "string"),
+    "response_cache": Field(24, _CACHE),
 }
 MODEL_CONFIG: Message = {"config": Field(1, _CONFIG)}
 CONFIG_TYPES = (

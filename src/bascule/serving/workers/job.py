@@ -1,0 +1,125 @@
+"""Rows that wait for a worker: how those of several requests become one message, and each gets its own answer."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+
+from bascule.serving.workers import wire
+
+PREDICT, BEFORE, CONTRIBUTIONS = "predict", "before", "contributions"
+
+
+class Job:
+    """Rows that wait for a worker.
+
+    Attributes:
+        kind: `predict` or `contributions` of encoded rows, or `before`: the first step, of rows as they came.
+        rows: how many.
+        matrix: float64 [rows, inputs]; None for `before`.
+        columns: column to values; for `before`, and for a graph that looks at them.
+        until: when nobody waits any more, on the monotonic clock.
+        queue_ns: how long it waited; infer_ns: how long the worker took.
+        again: its worker was killed from outside, and it goes to another one, once.
+        joined: it was scored together with another that counts as the call.
+    """
+
+    __slots__ = (
+        "again", "columns", "future", "infer_ns", "joined", "kind", "loop", "matrix", "put_ns", "queue_ns", "rows",
+        "until",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        kind: str,
+        rows: int,
+        matrix: np.ndarray | None = None,
+        columns: Any = None,
+        seconds: float | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+        future: asyncio.Future[Any] | Future[Any] | None = None,
+    ) -> None:
+        self.kind = kind
+        self.rows = rows
+        self.matrix = matrix
+        self.columns = columns
+        self.until = math.inf if seconds is None else time.monotonic() + seconds
+        self.loop = loop
+        self.future: asyncio.Future[Any] | Future[Any] = future if future is not None else Future()
+        self.put_ns = self.queue_ns = self.infer_ns = 0
+        self.joined = self.again = False
+
+
+def message(jobs: Sequence[Job]) -> list[Any]:
+    """Return what a worker is asked for jobs of one kind together."""
+    kind = jobs[0].kind
+    columns = _joined([job.columns for job in jobs], [job.rows for job in jobs])
+    if kind == BEFORE:
+        return [kind, columns]
+    matrices = [job.matrix for job in jobs if job.matrix is not None]
+    whole = matrices[0] if len(matrices) == 1 else np.concatenate(matrices)
+    return [kind, wire.packed(whole), columns]
+
+
+def _joined(parts: list[Any], counts: list[int]) -> dict[str, list[Any]] | None:
+    """Return the columns of several requests as those of one; a column that one of them lacks is missing there."""
+    if parts[0] is None:
+        return None
+    if len(parts) == 1:
+        return {name: list(values) for name, values in parts[0].items()}
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {
+        name: [value for part, count in zip(parts, counts, strict=True) for value in part.get(name, [None] * count)]
+        for name in names
+    }
+
+
+def parts_of(jobs: Sequence[Job], found: Any) -> list[Any]:
+    """Return each job's part of an answer."""
+    parts: list[Any] = []
+    at = 0
+    whole: Any = found if jobs[0].kind == BEFORE else wire.unpacked(found)
+    for job in jobs:
+        upper = at + job.rows
+        if jobs[0].kind == BEFORE:
+            parts.append({name: values[at:upper] for name, values in whole.items()})
+        else:
+            parts.append(whole[at:upper])
+        at = upper
+    return parts
+
+
+def resolve(answers: Sequence[tuple[Job, Any]]) -> None:
+    """Give each job its answer: to threads at once, to the event loop in one call."""
+    loops: dict[asyncio.AbstractEventLoop, list[tuple[Job, Any]]] = {}
+    for job, found in answers:
+        if job.loop is not None:
+            loops.setdefault(job.loop, []).append((job, found))
+        else:
+            _give(job, found)
+    for loop, those in loops.items():
+        try:
+            loop.call_soon_threadsafe(_give_all, those)
+        except RuntimeError:  # the loop has ended: nobody waits
+            continue
+
+
+def _give_all(answers: Sequence[tuple[Job, Any]]) -> None:
+    for job, found in answers:
+        _give(job, found)
+
+
+def _give(job: Job, found: Any) -> None:
+    future = job.future
+    if future.done():
+        return
+    if isinstance(found, BaseException):
+        future.set_exception(found)
+    else:
+        future.set_result(found)
