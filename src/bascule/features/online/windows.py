@@ -28,6 +28,8 @@ Pick = Callable[[Sequence[float], Sequence[float]], Any]
 # What a difference gives whose digits are gone, and the share of what was reached that must be in a window.
 LOST = object()
 LEFT = 2.0**-10
+# Of what the absolute values in a window come to, the share that must be left of the values.
+CANCELLED = 2.0**-12
 # Beyond it running sums may have gone beyond the largest double.
 LARGE = 2.0**1000
 
@@ -140,9 +142,10 @@ def _difference(aggregate: Aggregate, view: FeatureView, shape: Sequence[Compone
         count = now[n] - then[n]
         if not count:
             return None
-        if not now[a] - then[a] >= now[a] * LEFT or now[a] > LARGE:
+        amounts, left = now[a] - then[a], now[s] - then[s]
+        if not amounts >= now[a] * LEFT or now[a] > LARGE or (amounts and abs(left) < amounts * CANCELLED):
             return LOST
-        return (now[s] - then[s]) / count if mean else now[s] - then[s]
+        return left / count if mean else left
 
     return total
 
