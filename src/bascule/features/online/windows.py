@@ -16,11 +16,12 @@ from typing import Any
 import msgspec
 
 from bascule.features.aggregates import ENDS, SPREADS, SUMS, Aggregate
+from bascule.features.components import Component
 from bascule.features.definitions import FeatureView
 from bascule.features.online.gathered import reduction
 from bascule.features.online.parts import kept_running, running_struct, scanned, scanned_inputs
 from bascule.features.online.store import Snapshot
-from bascule.features.windows import Component, bucket_length
+from bascule.features.windows import bucket_length
 
 # What a look-up gives: a function of a snapshot, a key's bytes and a time to the outputs' values.
 Look = Callable[[Snapshot, bytes, int], Sequence[Any]]
