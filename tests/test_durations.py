@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bascule.durations import DAY, format_duration, parse_duration
+from bascule.durations import DAY, format_duration, parse_duration, rough_duration
 from bascule.errors import InputError
 
 
@@ -34,3 +34,11 @@ def test_what_is_written_is_read_back(span: int) -> None:
 def test_a_span_is_not_negative(text: str) -> None:
     with pytest.raises(InputError, match=r"--keep is .* not a span of time: it is negative"):
         parse_duration(text, key="--keep")
+
+
+@pytest.mark.parametrize(
+    ("span", "text"),
+    [(DAY + 7_384_000_000, "1d2h"), (61_900_000, "1m1s"), (5_000_000, "5s"), (12, "0s"), (8 * DAY + 3, "1w1d")],
+)
+def test_a_rough_span_has_two_units(span: int, text: str) -> None:
+    assert rough_duration(span) == text

@@ -19,6 +19,7 @@ DAY = UNITS["d"]
 PATTERN = r"^(\d+(\.\d+)?(us|ms|s|m|h|d|w))+$"
 HOW = "Write a number and a unit, such as 30d, 6h, 90m or 1d12h (us, ms, s, m, h, d, w)."
 _WHOLE = re.compile(PATTERN)
+_PARTS_OF = re.compile(r"\d+[a-z]+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h|d|w)")
 
 
@@ -47,3 +48,8 @@ def format_duration(span: int) -> str:
         if number:
             parts.append(f"{number}{unit}")
     return "".join(parts) or "0s"
+
+
+def rough_duration(span: int) -> str:
+    """Return microseconds in their two largest units, of whole seconds: 93784005000 is `1d2h`."""
+    return "".join(_PARTS_OF.findall(format_duration(span // UNITS["s"] * UNITS["s"]))[:2])

@@ -159,6 +159,7 @@ def test_files_that_deletes_touch_are_copied_without_them(lake: Lake, tmp_path: 
 def test_sums_near_the_largest_double_are_what_duckdb_says(place: SparkPlace, lake: Lake) -> None:
     """A sum is infinite where the exact sum is beyond it, a variance where the squares are, a mean never."""
     cases = [[1e308, 1e308, -1e308], [1e308, 1e308], [-1e308, -1e308, 1.5], [1e200, -1e200], [1.5, 2.5]]
+    cases.append([1e17, 1.0, 0.5, -1e17])  # what of whole numbers is added exactly
     start = datetime(2025, 1, 1, tzinfo=UTC)
     rows = [{"k": k, "t": start, "x": x} for k, values in enumerate(cases) for x in values]
     lake.append("t", pa.Table.from_pylist(rows))
@@ -180,9 +181,9 @@ def test_sums_near_the_largest_double_are_what_duckdb_says(place: SparkPlace, la
             with engine_rows(lake.workspace, commit, connection, features, asked, engine) as relation:
                 found.append([list(row.values())[2:] for row in relation.to_arrow_table().to_pylist()])
     inf = float("inf")
-    assert [row[0] for row in found[0]] == [1e308, inf, -inf, 0.0, 4.0]
-    assert [row[1] for row in found[0]] == pytest.approx([1e308 / 3, 1e308, -1e308 / 1.5, 0.0, 2.0])
-    assert [row[2] for row in found[0]] == [inf, 0.0, inf, inf, 0.5]
+    assert [row[0] for row in found[0]] == [1e308, inf, -inf, 0.0, 4.0, 1.5]
+    assert [row[1] for row in found[0]] == pytest.approx([1e308 / 3, 1e308, -1e308 / 1.5, 0.0, 2.0, 0.375])
+    assert [row[2] for row in found[0]] == [inf, 0.0, inf, inf, 0.5, pytest.approx(2e34 / 3)]
     assert found[1] == [pytest.approx(row) for row in found[0]]
 
 

@@ -203,6 +203,16 @@ def test_the_report_on_a_models_features(trained: Path, bascule: Bascule) -> Non
     assert max(found.features, key=lambda one: one.shap or 0).feature in ("distance", "weather__rain")
     said = bascule("features", "select").out
     assert all(word in said for word in ("taken", "shap", "read in", " µs"))
+    page = trained / "reports" / "features.html"
+    told = bascule("features", "select", "--correlated", 0.9, "--html", page)
+    assert f"{page} is written." in told.out, told
+    html = page.read_text()
+    assert all(f"<code>{name}</code>" in html for name in judged)
+    assert html.index("<h2>To keep") < html.index("<code>distance</code>") < html.index("<h2>To drop")
+    assert html.index("<h2>To drop") < html.index("tells 0.") < html.index("<h2>What reading them costs")
+    assert "rank correlation of 0.9 or more" in html
+    assert "<script" not in html
+    assert "http" not in html.replace("http-equiv", "")
     assert bascule("features", "select", "dela").code == 2
     assert bascule("features", "select", "--folds", 1).code == 2
 

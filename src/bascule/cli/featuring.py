@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
@@ -255,6 +255,7 @@ def select(
     least: Annotated[float, Parameter(help="Bits that a feature must tell of the label.")] = 0.001,
     correlated: Annotated[float, Parameter(help="From this rank correlation on, two features say the same.")] = 0.95,
     folds: Annotated[AtLeastOne, Parameter(help="Into how many spans of time the rows are cut.")] = 4,
+    html: Annotated[Path | None, Parameter(help="Also write a page to this file: it opens without a network.")] = None,
     common: Common = COMMON,
 ) -> None:
     """Which features of a model to keep, which to drop and why: what each tells, over time, and beside others.
@@ -262,6 +263,9 @@ def select(
     Args:
         model: the model; the project's own if not given.
     """
+    from bascule.cli.profiling import _write
+    from bascule.project import selecting
+
     found = common.open().select_features(model, least=least, correlated=correlated, folds=folds)
     rows = [
         (
@@ -281,6 +285,9 @@ def select(
     ]
     heads = ("feature", "", "bits", "folds", "taken", "shuffled", "shap", "kind", "age", "read in", "reason")
     text = f"{found.model}, {found.training_set}, {found.rows:,} rows\n{columns(rows, heads)}"
+    if html is not None:
+        _write(html, selecting.html(found))
+        text += f"\n\n{html} is written."
     answer(common, msgspec.to_builtins(found), text)
 
 
@@ -298,8 +305,9 @@ def _span(length: int | None) -> str:
 
 
 def _age(length: int | None) -> str:
-    """A span in its two largest units."""
-    return "".join(re.findall(r"\d+[a-z]+", _span(length))[:2])
+    from bascule.durations import rough_duration
+
+    return "" if length is None else rough_duration(length)
 
 
 def _freshness(view: FeatureInfo) -> str:

@@ -2,7 +2,8 @@
 
 A sum is what the exact sum rounded once would be, as far as digits go: infinite where the exact sum is beyond the
 largest double, and only there. That sums on the way would be does not matter, because values are added at a 2^32nd of
-their size: so four billion of the largest fit, and nothing is lost but what a value has below 10^-313. A mean lies
+their size: so four billion of the largest fit, and nothing is lost but what a value has below 10^-313. Of values below
+2^90 whole numbers are added exactly, as such, so that 10^17, 1 and -10^17 leave 1. A mean lies
 between the least and the greatest value, and so is finite. A variance is infinite where the sum of the squared
 deviations is. None of them is ever NaN: values that are not finite are left out before.
 """
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 LARGEST = 1.7976931348623157e308
 SHRUNK = 2.0**-32
 GROWN = 2.0**32
+WHOLE = 2.0**90
 INFINITY = "CAST('Infinity' AS DOUBLE)"
 
 
@@ -23,13 +25,21 @@ def shrunk(double: str) -> str:
     return f"({double}) * CAST({SHRUNK!r} AS DOUBLE)"
 
 
-def parts(double: str) -> tuple[str, str]:
-    """SQL of the whole number in a double and of the rest, both exact, to be added up apart.
+def parts(double: str) -> tuple[str, str, str]:
+    """SQL of the whole number in a double (HUGEINT), of its fraction, and of a double that is 2^90 or more.
 
-    Amounts that take each other back then leave what they should, as far as whole numbers are exact (2^53): an engine's
-    compensated sum alone loses as many digits as the largest amount has more than what is left.
+    Each is exact, what a value does not have is 0, and null has none. Added up apart, amounts that take each other back
+    leave what they should: whole numbers are added without loss (2^37 values fit), where an engine's compensated sum
+    loses as many digits as the largest amount has more than what is left.
     """
-    return f"trunc({double})", f"({double}) - trunc({double})"
+    # Not by trunc(), which means dates to some engines.
+    whole = f"CASE WHEN {double} < 0 THEN ceil({double}) ELSE floor({double}) END"
+    none, fits = "CAST(0 AS DOUBLE)", f"abs({double}) < CAST({WHOLE!r} AS DOUBLE)"
+    return (
+        f"CASE WHEN {fits} THEN CAST({whole} AS HUGEINT) WHEN {double} IS NOT NULL THEN CAST(0 AS HUGEINT) END",
+        f"CASE WHEN {fits} THEN {double} - {whole} WHEN {double} IS NOT NULL THEN {none} END",
+        f"CASE WHEN {fits} THEN {none} ELSE {double} END",
+    )
 
 
 def grown(total: str) -> str:

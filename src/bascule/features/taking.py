@@ -34,10 +34,12 @@ def numeric_sql(aggregate: Aggregate, view: FeatureView, column: str, over: str)
     if function in SPREADS:
         return spread_sql(f"{'var_samp' if function == 'variance' else 'stddev_samp'}({double}) {over}")
     if view.types[str(aggregate.column)] in FLOATS:
-        # Compensated, so that it hardly depends on how the engine cuts the rows into pieces.
-        added = "fsum" if function == "sum" else "favg"
-        total = grown(f"({' + '.join(f'{added}({shrunk(part)}) {over}' for part in parts(double))})")
-        return total if function == "sum" else mean_sql(total)
+        whole, *others = parts(double)
+        rest = " + ".join(others)  # of which one is 0
+        # The rest is compensated, so that it hardly depends on how the engine cuts the rows into pieces.
+        if function == "sum":
+            return f"CAST(sum({whole}) {over} AS DOUBLE) + {grown(f'fsum({shrunk(rest)}) {over}')}"
+        return mean_sql(f"avg({whole}) {over} + {grown(f'favg({shrunk(rest)}) {over}')}")
     total = f"sum(CAST({column} AS HUGEINT)) {over}"
     if function == "sum":
         return f"CAST({total} AS BIGINT)"

@@ -8,9 +8,10 @@ that their digits are there.
 
 Sums of doubles, variances, min, max, first and last are computed over a moving frame, of the window's own values: a
 huge one that is gone has left nothing behind. Where there are any, the counts go with them. Percentiles, distinct
-counts and several values are, too, of keys with many examples. Else they, and the most frequent values always, need the
-events themselves: these are joined by bucket, and aggregated as they are. So are all when rows also say when they
-became known: which events count then depends on two times.
+counts and several values are, too, of keys with many examples, and the most frequent values where such a key has few
+different ones (`frequent.py`). Else they need the events themselves: these are joined by bucket, and aggregated as they
+are. So are all when rows also say when they became known, but for counts and whole numbers of keys with many examples
+(`stays.py`): which events count then depends on two times.
 
 Values that are NaN or infinite are left out of aggregates, as nulls are.
 """
@@ -18,54 +19,18 @@ Values that are NaN or infinite are left out of aggregates, as nulls are.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
-from bascule.features.aggregates import ENDS, HASHES, PERCENTILES, SPREADS, Aggregate, value_columns
+from bascule.features.aggregates import ENDS, HASHES, PERCENTILES, Aggregate, value_columns
 from bascule.features.columns import FLOATS, quoted
+from bascule.features.components import Component, components, difference
 from bascule.features.definitions import Entity, FeatureView
 from bascule.features.frames import MANY, framed_sql
+from bascule.features.frequent import OTHERS, frequent_sql
+from bascule.features.stays import stays_sql
 from bascule.features.taking import end_sql, numeric_sql, percentile_sql, taken_sql
 from bascule.features.timelines import rows_sql
 
 DENSE = 64  # examples of a key within a longest window: from so many on, frames cost less than gathering
-
-
-class Component(NamedTuple):
-    """One running number: rows (`n`), values (`n`), their sum (`s`), and of doubles or for variances more.
-
-    Attributes:
-        kind: n, s, the sum of the absolute values (`a`), or the squared deviations from the mean (`m`).
-        column: the view's column; None for rows.
-        exact: whether it is a whole number.
-    """
-
-    kind: str
-    column: str | None
-    name: str
-    exact: bool = True
-
-
-def components(view: FeatureView, doubles: bool = False) -> tuple[Component, ...]:
-    """The running numbers that a bound view's subtractable aggregates need, in the order in which they are stored.
-
-    Args:
-        doubles: also what sums and means of doubles and variances need.
-    """
-    wanted = [a for a in view.parsed.values() if doubles or a.subtractable(view.types)]
-    found: list[Component] = []
-    if any(a.column is None for a in wanted):
-        found.append(Component("n", None, "__n"))
-    for place, column in enumerate(value_columns(wanted)):
-        functions = {a.function for a in wanted if a.column == column}
-        found.append(Component("n", column, f"__n{place}"))
-        floating = view.types[column] in FLOATS
-        if functions - {"count"}:
-            found.append(Component("s", column, f"__s{place}", not floating))
-        if functions & set(SPREADS) or (floating and functions - {"count"}):
-            found.append(Component("a", column, f"__a{place}", False))
-        if functions & set(SPREADS):
-            found.append(Component("m", column, f"__m{place}", False))
-    return tuple(found)
 
 
 def bucket_length(view: FeatureView) -> int:
@@ -152,9 +117,14 @@ def window_sql(view: FeatureView, entity: Entity, spine: str, few: bool = False)
     """
     if view.hop_us is not None:  # a tiled window ends where its last whole tile does
         spine = f"(SELECT * REPLACE ({bucket_sql('__at', view.hop_us)} AS __at) FROM {spine})"
-    if view.known_time is not None or few:
-        return _joined_sql(view, entity, spine, view.parsed, few)
     aggregates = view.parsed
+    if few:
+        return _joined_sql(view, entity, spine, aggregates, few)
+    if view.known_time is not None:
+        if all(a.subtractable(view.types) for a in aggregates.values()):
+            gathered = _joined_sql(view, entity, OTHERS, aggregates)
+            return stays_sql(view, entity, events_sql(view, entity), spine, gathered)
+        return _joined_sql(view, entity, spine, aggregates)
     cheap = {n: a for n, a in aggregates.items() if a.framed}
     told = {n: a for n, a in aggregates.items() if not a.framed}
     parts = []
@@ -167,8 +137,9 @@ def window_sql(view: FeatureView, entity: Entity, spine: str, few: bool = False)
     ranked = {n: a for n, a in told.items() if n not in counted}
     if ranked:
         parts.append(_ranked_sql(view, entity, spine, ranked))
-    if counted:
-        parts.append(_joined_sql(view, entity, spine, counted))
+    for name, aggregate in counted.items():
+        gathered = _joined_sql(view, entity, OTHERS, {name: aggregate})
+        parts.append(frequent_sql(view, entity, events_sql(view, entity), spine, name, gathered))
     first, *others = parts
     if not others:
         return first
@@ -205,23 +176,6 @@ def _reach(part: Component, length: int, name: str) -> str:
         f"CASE WHEN r.__bucket = s.__now THEN r.{part.name}_2 "
         f"WHEN r.__bucket = s.__now - {length} THEN r.{part.name} ELSE 0 END AS {name}"
     )
-
-
-def difference(aggregate: Aggregate, view: FeatureView, place: int) -> str:
-    """SQL of an aggregate of one window, from its components at the window's end (`_at0`) and start (`_atPLACE`)."""
-    parts = {(part.kind, part.column): part for part in components(view)}
-
-    def taken(kind: str) -> str:
-        name = parts[kind, aggregate.column].name
-        return f"({name}_at0 - {name}_at{place})"
-
-    count = taken("n")
-    if aggregate.function == "count":
-        return f"CAST({count} AS BIGINT)"
-    total = taken("s")
-    if aggregate.function == "sum":
-        return f"CASE WHEN {count} > 0 THEN {total} END"
-    return f"CASE WHEN {count} > 0 THEN CAST({total} AS DOUBLE) / {count} END"
 
 
 def _ranked_sql(view: FeatureView, entity: Entity, spine: str, aggregates: Mapping[str, Aggregate]) -> str:

@@ -13,7 +13,7 @@ from tests.cli.conftest import bascule, folder, start
 from tests.project.conftest import refused
 
 import bascule as api
-from bascule.features.streams.log import close_all
+from bascule.features.streams.entries import close_all
 from bascule.history import Workspace
 
 __all__ = ["bascule", "folder", "refused", "start"]

@@ -19,7 +19,7 @@ def open_online(location: Path | str, namespace: str = "main", *, seconds: float
     """Return the store at a location: a folder means LMDB, `redis://…` and the like Redis or Valkey.
 
     Args:
-        seconds: how long an answer of a server is waited for; its own, long enough to fill it, when not given.
+        seconds: how long an answer of a server is waited for; 5 when not given.
 
     Raises:
         InputError: an address of something else.

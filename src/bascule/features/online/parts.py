@@ -19,11 +19,12 @@ import pyarrow as pa
 
 from bascule.features.aggregates import SPREADS, SUMS, Aggregate
 from bascule.features.columns import family, microseconds, quoted
+from bascule.features.components import Component, components
 from bascule.features.definitions import Entity, FeatureView
 from bascule.features.online import packing
 from bascule.features.taking import taken_sql
 from bascule.features.timelines import rows_sql, timeline_sql
-from bascule.features.windows import Component, components, events_sql, running_sql
+from bascule.features.windows import events_sql, running_sql
 
 PRINT = struct.Struct("<QQ")
 Encode = Callable[[pa.RecordBatch], Sequence[bytes]]

@@ -40,7 +40,7 @@ class RedisStore:
         url: `redis://[:PASSWORD@]HOST[:PORT][/DB]`, also `rediss://`, `valkey://` and `unix://`; `?prefix=NAME` keeps
             several workspaces in one database apart.
         namespace: keeps the timelines of one branch apart from those of others.
-        seconds: how long an answer is waited for; 20 when not given.
+        seconds: how long an answer is waited for; 5 when not given.
 
     Raises:
         MissingExtra: the client is not installed.

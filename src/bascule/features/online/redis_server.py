@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 from bascule.errors import Busy, EnvironmentProblem, InputError, MissingExtra
 
 HOLD_MS = 15_000
-TIMEOUT_S = 20.0
+TIMEOUT_S = 5.0  # as long as a server lets one script run before it tells others that it is busy
 SCHEMES = ("redis", "rediss", "unix", "valkey", "valkeys")
 HINT = "Write redis://[:PASSWORD@]HOST[:PORT][/DB], with ?prefix=NAME where several workspaces share it."
 _servers: dict[tuple[str, float], RedisServer] = {}
@@ -41,7 +41,7 @@ class RedisServer:
         query = dict(parse_qsl(parts.query))
         self.url = url
         self._prefix = query.pop("prefix", "bascule").encode() + b":"
-        self._error = redis.RedisError
+        self._error, self._late, self._seconds = redis.RedisError, redis.TimeoutError, seconds
         scheme = parts.scheme.replace("valkey", "redis")
         plain = urlunsplit((scheme, parts.netloc, parts.path, urlencode(query), ""))
         host = parts.netloc.rpartition("@")[2]
@@ -50,7 +50,7 @@ class RedisServer:
             self._client: Any = redis.Redis.from_url(
                 plain,
                 socket_timeout=seconds,
-                socket_connect_timeout=min(5.0, seconds),
+                socket_connect_timeout=seconds,
                 health_check_interval=30,
                 # A closed connection is made anew; a server that hangs would only be waited for again.
                 retry=Retry(ExponentialBackoff(cap=0.2, base=0.02), 2, supported_errors=(redis.ConnectionError,)),
@@ -119,6 +119,8 @@ class RedisServer:
                     f"The online store {self.name} is full; nothing of this write is seen.",
                     hint="Give it more memory (maxmemory), then repeat.",
                 ) from error
+            if isinstance(error, self._late):
+                said = f"{self._seconds:g} s were waited for it."
             raise EnvironmentProblem(
                 f"The online store {self.name} does not answer: {said[:200]}",
                 hint="Check that the server runs and that the address and password are right; then repeat. "

@@ -143,8 +143,12 @@ def _number(one: Number) -> str:
     if one.kind == "s" and one.exact:
         return f"CAST(coalesce(sum(CAST({column} AS HUGEINT)), 0) AS BIGINT)"
     if one.kind in ("s", "c"):
-        whole, rest = parts(f"CAST({column} AS DOUBLE)")
-        return f"coalesce(fsum({shrunk(whole if one.kind == 's' else rest)}), 0)"
+        whole, fraction, large = parts(f"CAST({column} AS DOUBLE)")
+        rounded = f"CAST(sum({whole}) AS DOUBLE)"
+        if one.kind == "s":
+            return f"coalesce({shrunk(rounded)} + fsum({shrunk(large)}), 0)"
+        off = f"CAST(sum({whole}) - CAST({rounded} AS HUGEINT) AS DOUBLE)"
+        return f"coalesce({shrunk(off)} + fsum({shrunk(fraction)}), 0)"
     if one.kind == "m":
         return f"coalesce({spread_sql(f'var_pop(CAST({column} AS DOUBLE))')} * count({column}), 0)"
     return f"coalesce({'min' if one.kind == 'lo' else 'max'}(CAST({column} AS {kind})), 0)"

@@ -16,11 +16,12 @@ from typing import Any
 import msgspec
 
 from bascule.features.aggregates import ENDS, SPREADS, SUMS, Aggregate
+from bascule.features.components import Component
 from bascule.features.definitions import FeatureView
 from bascule.features.online.gathered import reduction
 from bascule.features.online.parts import kept_running, running_struct, scanned, scanned_inputs
 from bascule.features.online.store import Snapshot
-from bascule.features.windows import Component, bucket_length
+from bascule.features.windows import bucket_length
 
 # What a look-up gives: a function of a snapshot, a key's bytes and a time to the outputs' values.
 Look = Callable[[Snapshot, bytes, int], Sequence[Any]]
@@ -28,6 +29,8 @@ Pick = Callable[[Sequence[float], Sequence[float]], Any]
 # What a difference gives whose digits are gone, and the share of what was reached that must be in a window.
 LOST = object()
 LEFT = 2.0**-10
+# Of what the absolute values in a window come to, the share that must be left of the values.
+CANCELLED = 2.0**-12
 # Beyond it running sums may have gone beyond the largest double.
 LARGE = 2.0**1000
 
@@ -140,9 +143,10 @@ def _difference(aggregate: Aggregate, view: FeatureView, shape: Sequence[Compone
         count = now[n] - then[n]
         if not count:
             return None
-        if not now[a] - then[a] >= now[a] * LEFT or now[a] > LARGE:
+        amounts, left = now[a] - then[a], now[s] - then[s]
+        if not amounts >= now[a] * LEFT or now[a] > LARGE or (amounts and abs(left) < amounts * CANCELLED):
             return LOST
-        return (now[s] - then[s]) / count if mean else now[s] - then[s]
+        return left / count if mean else left
 
     return total
 

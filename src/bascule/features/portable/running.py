@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bascule.features.columns import quoted
+from bascule.features.components import Component, components, difference
 from bascule.features.definitions import FeatureView
-from bascule.features.windows import Component, bucket_length, bucket_sql, components, difference, with_before
+from bascule.features.windows import bucket_length, bucket_sql, with_before
 
 
 def running_steps(view: FeatureView, keys: Sequence[str], head: str) -> list[str]:

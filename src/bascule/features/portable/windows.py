@@ -14,7 +14,7 @@ from bascule.features.columns import FLOATS, quoted
 from bascule.features.definitions import Entity, FeatureView
 from bascule.features.portable.ranked import plain_sql, ranked_steps
 from bascule.features.portable.running import running_steps
-from bascule.features.sums import grown, mean_sql, shrunk, spread_sql
+from bascule.features.sums import grown, mean_sql, parts, shrunk, spread_sql
 from bascule.features.windows import bucket_length, bucket_sql
 
 Rows = Callable[[FeatureView, Mapping[str, str], Sequence[str], str], str]
@@ -126,8 +126,13 @@ def _aggregated(aggregate: Aggregate, view: FeatureView, inside: str) -> str:
     if function in SPREADS:
         return spread_sql(f"{'var_samp' if function == 'variance' else 'stddev_samp'}({taken('DOUBLE')})")
     if kind in FLOATS:
-        total = f"sum({shrunk(taken('DOUBLE'))})"
-        return grown(total) if function == "sum" else mean_sql(grown(f"{total} / nullif({count}, 0)"))
+        whole, *others = parts(f"CAST({number} AS DOUBLE)")
+        wholes, rests = (f"CASE WHEN {inside} THEN {part} END" for part in (whole, shrunk(" + ".join(others))))
+        added = f"CAST(sum({wholes}) AS DOUBLE)", f"sum({rests})"
+        if function == "sum":
+            return f"{added[0]} + {grown(added[1])}"
+        first, second = (f"{one} / nullif({count}, 0)" for one in added)
+        return mean_sql(f"({first} + {grown(f'({second})')})")
     total = f"sum({taken('HUGEINT')})"
     if function == "sum":
         return f"CAST({total} AS BIGINT)"

@@ -10,7 +10,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bascule.features.streams.log import Entry, entries_of, entry_key, environment_of, put_state, state_of, written
+from bascule.features.streams.entries import Entry, entries_of, entry_key, environment_of, put_state, state_of, written
 
 _FILL = b"z"
 _VALUE = bytes(1_900)  # two of them fill a page of LMDB's

@@ -45,7 +45,7 @@ def _logs(workspace: Workspace) -> Iterator[Path]:
 
 
 def _removed(folder: Path) -> bool:
-    from bascule.features.streams.log import close_one
+    from bascule.features.streams.entries import close_one
 
     try:
         with FileLock(folder / CONSUMER, "bascule gc"):

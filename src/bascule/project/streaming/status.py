@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from bascule.errors import NotFound
-from bascule.features.streams.log import EventLog, LogState
+from bascule.features.streams.entries import LogState
+from bascule.features.streams.log import EventLog
 from bascule.project.file import ProjectFile
 from bascule.project.place import Place
 from bascule.project.streaming.assembling import log_of, open_stream, streamed_views

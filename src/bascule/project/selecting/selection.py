@@ -33,6 +33,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         costs: of each feature: `kind` of its view (windows are looked up once for each, rows once), `age` of its newest
             row when it is served (µs), whether that is `fresh`, and `latency`: how long (µs) it takes to read its view
             of one entity from the online store, the median of reads now; null where nothing is known.
+        least, correlated, folds: the bounds that they were judged by.
     """
 
     model: str
@@ -40,6 +41,9 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
     features: tuple[Judged, ...]
     costs: dict[str, dict[str, Any]]
+    least: float
+    correlated: float
+    folds: int
 
 
 def select_features(
@@ -87,7 +91,14 @@ def select_features(
     spent = {name: _latency(place, name, rows) for name in sorted(read)}
     costs = {one.feature: _cost(views.get(view := one.feature.split(SEPARATOR)[0]), spent.get(view)) for one in found}
     return Selection(
-        model=f"{name}@{number}", training_set=made.name, rows=rows.num_rows, features=tuple(found), costs=costs
+        model=f"{name}@{number}",
+        training_set=made.name,
+        rows=rows.num_rows,
+        features=tuple(found),
+        costs=costs,
+        least=least,
+        correlated=correlated,
+        folds=folds,
     )
 
 
