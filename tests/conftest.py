@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import shutil
@@ -24,19 +25,34 @@ from bascule.history import Workspace
 from bascule.training import trials
 from tests.trying import Forks
 
-# Files of a minute and more. They begin first: what is short fills the processes evenly at the end.
+# Files of half a minute and more. They begin first: what is short fills the processes evenly at the end.
 LONG = (
     "tests/examples/test_flights.py",
     "tests/kills/test_commands.py",
     "tests/protocols/mlflow/test_clients.py",
+    "tests/features/test_spark.py",
+    "tests/kills/test_server.py",
     "tests/project/test_interrupted.py",
+    "tests/project/test_every_command.py",
     "tests/project/test_migrating.py",
+    "tests/tracking/test_frameworks.py",
+    "tests/project/erasing/test_everywhere.py",
+    "tests/test_tour.py",
+    "tests/project/reproducing/test_scripts.py",
+    "tests/web/test_browser.py",
+    "tests/web/test_crowded.py",
+    "tests/web/test_pages.py",
+    "tests/protocols/iceberg/test_writers.py",
 )
 
 
 # Started in the background of a shell, tests would ignore Ctrl-C, and so would every process that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A library's threads that spin while they wait take the core of the other process of tests. It is read when the library
+# is, and tests read it before Bascule, which asks for the same (`bascule.training.threads`).
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # Tests are kept as bytecode also where Python is told to write none: collecting them again takes half as long.
 WRITES_NONE, sys.dont_write_bytecode = sys.dont_write_bytecode, False
@@ -59,9 +75,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_unconfigure() -> None:
-    """Let go of Hypothesis's callback: it holds modules to the very end, where DuckDB's bindings tell of each type."""
+    """Let go of Hypothesis's callback: it holds modules to the very end, where DuckDB's bindings tell of each type.
+
+    What was frozen is let go at the exit: pytest looks for garbage twice before.
+    """
     gc.callbacks.clear()
-    gc.unfreeze()
+    atexit.register(gc.unfreeze)
 
 
 @pytest.fixture(scope="session", autouse=True)

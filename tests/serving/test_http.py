@@ -351,8 +351,8 @@ def test_compressed_bodies(port: int, coding: str) -> None:
 @pytest.mark.parametrize(
     ("coding", "body", "status"),
     [
-        ("gzip", gzip.compress(bytes(50_000_000)), 413),
-        ("deflate", zlib.compress(bytes(50_000_000)), 413),
+        ("gzip", gzip.compress(bytes(20_000_000)), 413),
+        ("deflate", zlib.compress(bytes(20_000_000)), 413),
         ("gzip", gzip.compress(b"") * 100, 400),
         ("gzip", gzip.compress(b"hello", mtime=0)[:-3], 400),
         ("deflate", b"no", 400),

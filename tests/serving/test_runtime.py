@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -43,6 +44,11 @@ def trained(task: str) -> tuple[lightgbm.Booster, Runtime]:
     booster = lightgbm.train(params, lightgbm.Dataset(matrix, label, categorical_feature=[2]), 30)
     bundle = ModelBundle(format="lightgbm", model=booster.model_to_string().encode(), signature=signature(task))
     return booster, load_runtime(bundle)
+
+
+@cache  # trained where it is asked for, and not in each process that collects the tests
+def binary() -> tuple[lightgbm.Booster, Runtime]:
+    return trained("binary")
 
 
 @pytest.fixture(scope="module", params=["binary", "multiclass", "regression"])
@@ -83,11 +89,8 @@ def test_rows_on_thresholds_and_special_values_agree(pair: tuple[lightgbm.Booste
 @given(row=st.lists(st.floats(width=64), min_size=INPUTS, max_size=INPUTS))
 @settings(deadline=None)
 def test_any_floats_agree(row: list[float]) -> None:
-    booster, runtime = BINARY
+    booster, runtime = binary()
     assert runtime.predict_one(row)[0] == booster.predict(np.array([row]))[0]
-
-
-BINARY = trained("binary")
 
 
 def test_rows_in_any_memory_order_agree(pair: tuple[lightgbm.Booster, Runtime]) -> None:
@@ -128,7 +131,7 @@ def test_a_linear_model_is_served_by_its_predictor() -> None:
 
 
 def test_damaged_bytes_are_refused() -> None:
-    text = BINARY[0].model_to_string()
+    text = binary()[0].model_to_string()
     for broken in (b"", b"\xff\xfe", b"tree\n", text[: len(text) // 2].encode()):
         with pytest.raises(InputError):
             load_runtime(ModelBundle(format="lightgbm", model=broken, signature=signature("binary")))
@@ -136,12 +139,12 @@ def test_damaged_bytes_are_refused() -> None:
 
 def test_a_matrix_of_the_wrong_width_is_refused() -> None:
     with pytest.raises(InputError, match="6 inputs"):
-        BINARY[1].predict(np.zeros((2, INPUTS + 1)))
+        binary()[1].predict(np.zeros((2, INPUTS + 1)))
 
 
 @pytest.mark.slow
 def test_lightgbm_itself_is_not_imported(tmp_path: Path) -> None:
-    (tmp_path / "model.txt").write_text(BINARY[0].model_to_string())
+    (tmp_path / "model.txt").write_text(binary()[0].model_to_string())
     program = (
         "import sys\n"
         "from bascule.serving.runtimes.lightgbm import LightGbmRuntime\n"
@@ -149,7 +152,7 @@ def test_lightgbm_itself_is_not_imported(tmp_path: Path) -> None:
         f"print(runtime.predict_one([0.5] * {INPUTS})[0], 'lightgbm' in sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    expected = BINARY[0].predict(np.full((1, INPUTS), 0.5))[0]
+    expected = binary()[0].predict(np.full((1, INPUTS), 0.5))[0]
     assert done.stdout.split() == [repr(float(expected)), "False"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,9 @@ from bascule.serving.runtime import load_runtime
 from bascule.training import Field, ModelBundle, Output, Signature
 
 pd = pytest.importorskip("pandas")
-skops = pytest.importorskip("skops.io")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("skl2onnx")
+pytest.importorskip("skops")  # `skops.io` names all that it trusts when it is read: seconds for each collecting process
 compose = pytest.importorskip("sklearn.compose")
 from sklearn import ensemble, linear_model  # noqa: E402
 from sklearn.impute import SimpleImputer  # noqa: E402
@@ -67,7 +68,7 @@ def bundle(fitted: Any, task: str) -> ModelBundle:
         for name in ROWS
     )
     signature = Signature(inputs=fields, output=Output(task=task, classes=CLASSES[task]))  # type: ignore[arg-type]
-    return ModelBundle("skops", skops.dumps(fitted), signature)
+    return ModelBundle("skops", import_module("skops.io").dumps(fitted), signature)
 
 
 PIPELINES = {
