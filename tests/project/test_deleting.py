@@ -201,6 +201,27 @@ def test_a_renaming_that_is_reverted_takes_no_deleted_version_along(ws: Workspac
     assert [one.version for one in list_versions(ws, "main", "delays")] == [3, 2, 1]
 
 
+def test_the_doctor_gives_deleted_versions_the_name_that_an_earlier_release_left_out(ws: Workspace) -> None:
+    delete(ws, "main", "delays@2", reason="old")
+    external.rename_model(ws, "main", "delays", "late", author="bo")
+    delete(ws, "main", "late@1", reason="older")
+    external.rename_model(ws, "main", "late", "later", author="bo")
+    whole = deleted(ws, "main")
+    with ws.catalog.write() as conn:  # as these renamings were recorded then
+        renamings = select(ref_log.c.after).where(ref_log.c.action == "rename")
+        conn.execute(model_deletions.delete().where(model_deletions.c.commit_id.in_(renamings)))
+    assert [one.name for one in deleted(ws, "main")] == ["late@1", "delays@2"]
+    notes = [one.message for one in examine(ws) if one.subject == "models"]
+    assert notes == [
+        "deleted versions have the name again that their model was given: later@2, later@1;"
+        " `bascule model restore` brings one back"
+    ]
+    assert [one.name for one in deleted(ws, "main")] == [one.name for one in whole] == ["later@1", "later@2"]
+    assert [one for one in examine(ws) if one.subject == "models"] == []
+    assert restore(ws, "main", "later@2").model == "later"
+    assert [one.version for one in list_versions(ws, "main", "later")] == [3, 2]
+
+
 def test_a_hold_of_a_models_earlier_name_keeps_what_was_deleted_of_it(ws: Workspace) -> None:
     delete(ws, "main", "delays@2", reason="old")
     holding.hold(ws, MODEL, "case 4711")

@@ -40,6 +40,12 @@ def ran(bascule: Bascule, *arguments: object) -> set[str]:
     return {receipt["step"] for receipt in said.json()["steps"] if receipt["status"] == "ran"}
 
 
+def versions(bascule: Bascule) -> tuple[list[int], int]:
+    """Return the versions of the model on main, youngest first, and the one in production."""
+    (found,) = bascule("models", "--json").json()
+    return list(found["versions"]), found["aliases"]["production"]
+
+
 def test_a_second_run_does_nothing_and_says_why(trained: Path, bascule: Bascule) -> None:
     said = bascule("run")
     assert said.code == 0
@@ -167,6 +173,31 @@ def test_switching_a_change_back_does_not_train_again(trained: Path, bascule: Ba
     said = bascule("why", "train", "--json").json()
     assert (said["runs"], said["reason"]) == (False, "nothing that it reads has changed")
     assert "train" not in ran(bascule)
+    # The same content is the same version: it is in production again, under its number.
+    assert versions(bascule) == ([2, 1], 1)
+    assert ran(bascule) == set()
+    write(trained / "bascule.toml", wetter)
+    assert "register" in ran(bascule)
+    assert versions(bascule) == ([2, 1], 2)
+
+
+@pytest.mark.slow
+def test_a_run_does_not_overrule_who_brought_an_older_version_back(trained: Path, bascule: Bascule) -> None:
+    assert bascule("deploy").code == 0
+    write(trained / "bascule.toml", PROJECT.replace("seed = 7", "seed = 9"))
+    ran(bascule)
+    assert bascule("deploy", "delays", 2).code == 0
+    assert bascule("promote", "delays").code == 0
+    assert bascule("deploy", "delays", 1).code == 0
+    assert bascule("promote", "delays").code == 0
+    assert versions(bascule) == ([2, 1], 1)
+    assert "register" not in ran(bascule)
+    assert versions(bascule) == ([2, 1], 1)
+    told = {row["step"]: row["reason"] for row in bascule("plan", "--json").json()}
+    assert told["register"] == "delays version 2 is this model; version 1 was brought into its place"
+    write(trained / "bascule.toml", PROJECT.replace("seed = 7", "seed = 11"))
+    assert "register" in ran(bascule)
+    assert versions(bascule) == ([3, 2, 1], 3)
 
 
 @pytest.mark.slow

@@ -244,7 +244,7 @@ def told(url: URL | str) -> Iterator[None]:
         if "full" in reason or "disk I/O" in reason:
             raise EnvironmentProblem(
                 f"The disk below the catalog is full ({reason}). Nothing was changed.",
-                hint="Free some space, then repeat the command; `bascule gc` works on a full disk too.",
+                hint="Free some space, then repeat the command; `bascule gc` frees more once it has half a megabyte.",
             ) from error
         raise EnvironmentProblem(
             f"The catalog {make_url(url).render_as_string(hide_password=True)} cannot be used: {reason}",

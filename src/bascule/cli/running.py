@@ -17,6 +17,7 @@ from cyclopts import App, Parameter
 from bascule.cli.comparing import write
 from bascule.cli.options import COMMON, Common, Limit
 from bascule.cli.output import answer, columns, document_text, indented, say
+from bascule.counting import counted
 
 if TYPE_CHECKING:
     from bascule.project.differing import RunTable
@@ -26,6 +27,12 @@ BARS = "▁▂▃▄▅▆▇█"
 LONGEST_CURVE = 60
 MOST_PRINTED = 15
 MOST_VALUES = 40  # of a section
+SAME = {
+    "params": ("parameter",),
+    "metrics": ("metric",),
+    "inputs": ("input",),
+    "environment": ("term of the environment", "terms of the environment"),
+}
 
 runs = App(name="runs", help="Runs: list, show, compare, and say why two differ.")
 
@@ -188,8 +195,9 @@ def _csv(listed: Sequence[Mapping[str, Any]]) -> str:
 def _shown(found: Mapping[str, Any]) -> str:
     told = {key: value for key, value in found["run"].items() if value is not None}
     parts = [columns(list(told.items()))]
+    tags = {key: value.replace("\n", "; ") for key, value in found["tags"].items() if key != "output"}
     for name in ("params", "metrics", "tags", "inputs", "outputs", "artifacts", "reproductions"):
-        rows = [("", key, value) for key, value in found[name].items() if (name, key) != ("tags", "output")]
+        rows = [("", key, value) for key, value in (tags if name == "tags" else found[name]).items()]
         more = [f"  and {len(rows) - MOST_VALUES} more (--json has all)"] if len(rows) > MOST_VALUES else []
         parts += ["\n".join([name, columns(rows[:MOST_VALUES]), *more])] if rows else []
     parts += _curves(found["curves"])
@@ -231,7 +239,7 @@ def _table(found: RunTable, *, everything: bool = False) -> str:
             rows = [["", key, *("–" if value is None else _short(value) for value in values)] for key, values in shown]
             left = len(side) - len(shown)
             parts.append(f"{name}\n{columns(rows)}" + (f"\n  and {left} more (--all has all)" if left else ""))
-    same = [f"{count} {name}" for name, count in found.same.items() if count]
+    same = [counted(count, *SAME[name]) for name, count in found.same.items() if count]
     if same:
         parts.append(f"the same in all: {', '.join(same)}")
     return "\n\n".join(parts)

@@ -50,7 +50,8 @@ def init(
 
 def _told(report: InitReport) -> str:
     if not report.files:
-        return f"The project in {report.folder.resolve()} has its workspace now.\n\nNext: bascule run"
+        following = " or ".join(report.first) or "bascule run"
+        return f"The project in {report.folder.resolve()} has its workspace now.\n\nNext: {following}"
     lines = [f"A project in {report.folder}:", *(f"  {path.as_posix()}" for path in report.files)]
     if report.label:
         lines += ["", f"It learns {report.label} ({report.task}, {report.kind} data)."]

@@ -16,6 +16,7 @@ from bascule.errors import BasculeError, EnvironmentProblem, InputError
 from bascule.store import Place, places
 
 DAMAGED = "`bascule doctor --deep` names what is damaged, and how to go back to the last state that is whole."
+_COLUMNS = 'The columns of a table: "describe TABLE". A text stands in single quotes.'
 # A data file that Bascule wrote and that DuckDB cannot read: nothing that a user asked for is wrong then.
 _OF_A_TABLE = re.compile(r"/data/[0-9a-f]{64}-[0-9a-f]{8}\.parquet|file is likely corrupted")
 AGAIN_S = 0.2
@@ -119,7 +120,8 @@ def told(what: str) -> Iterator[None]:
     except (duckdb.Error, pa.ArrowException) as error:
         if isinstance(error, duckdb.InvalidInputException) and _OF_A_TABLE.search(str(error)):
             raise EnvironmentProblem(f"{what}: {message(error)}", hint=DAMAGED) from error
-        raise InputError(f"{what}: {message(error)}") from error
+        hint = _COLUMNS if "Referenced column" in str(error) else ""
+        raise InputError(f"{what}: {message(error)}", hint=hint) from error
 
 
 def message(error: Exception) -> str:

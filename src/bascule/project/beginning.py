@@ -57,7 +57,9 @@ def begin_project(
     missing = not (place / "workspace.toml").exists()
     if here and missing:
         Workspace.create(place, catalog=catalog, storage=storage).close()
-        return InitReport(target, (), ("the project was here already; its workspace was made",))
+        found = load_project(target)
+        first = () if found.source or found.stream or found.training else ("bascule track python train.py",)
+        return InitReport(target, (), ("the project was here already; its workspace was made",), first=first)
     if data is not None and template is not None:
         raise InputError("Both data and a template are given.", hint="Leave one of them out.")
     if data is None and label is not None:

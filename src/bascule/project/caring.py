@@ -26,6 +26,7 @@ from bascule.project.reproducing.leavings import clear_away
 from bascule.project.tandem import Settled, pending, settle
 from bascule.project.withdrawing import settle as settle_bundles
 from bascule.registry.bundles import lost
+from bascule.registry.deletions import mend_renamed
 from bascule.serving.log import check_segments
 
 Level = Literal["ok", "note", "damage"]
@@ -49,9 +50,9 @@ class Finding:
 def examine(workspace: Workspace, deep: bool = False, *, settled: Settled | None = None) -> list[Finding]:
     """Look at the audit chain, the history and its references, tables, file sets, blobs, models, logs, runs.
 
-    Four things are changed: runs whose process is gone are closed as failed, what killed reproductions left is removed,
-    a forgetting that was killed while it put
-    files in the place of others goes on to where every state is whole, and a merge with git that was killed is settled.
+    Five things are changed: runs whose process is gone are closed as failed, what killed reproductions left is removed,
+    a forgetting that was killed while it put files in the place of others goes on to where every state is whole, a
+    merge with git that was killed is settled, and deleted versions get the name that their model has since.
 
     Args:
         deep: also read every blob and every data file and compare it with its name.
@@ -65,6 +66,7 @@ def examine(workspace: Workspace, deep: bool = False, *, settled: Settled | None
         ("file sets", lambda: _files(workspace, deep)),
         ("blobs", lambda: _blobs(workspace, deep)),
         ("models", lambda: _withdrawals(workspace)),
+        ("models", lambda: _renamed(workspace)),
         ("prediction log", lambda: _logs(workspace)),
         ("runs", lambda: _runs(workspace)),
         ("reproductions", lambda: _reproductions(workspace)),
@@ -195,6 +197,14 @@ def _withdrawals(workspace: Workspace) -> Iterator[Finding]:
     for note, _ in settled.gone:
         told = f"the bundle of {note.names} holds a subject that was forgotten, and nothing needs it"
         yield Finding("models", "note", f"{told}; `bascule gc` deletes it")
+
+
+def _renamed(workspace: Workspace) -> Iterator[Finding]:
+    mended = mend_renamed(workspace)
+    if mended:
+        shown = ", ".join(mended[:3]) + (f" and {len(mended) - 3} more" if len(mended) > 3 else "")
+        told = f"deleted versions have the name again that their model was given: {shown}"
+        yield Finding("models", "note", f"{told}; `bascule model restore` brings one back")
 
 
 def _needed_blobs(workspace: Workspace) -> dict[str, str]:

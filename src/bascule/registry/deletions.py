@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy import Connection, delete, insert, select, update
 
 from bascule.catalog import audit, new_id, now
-from bascule.catalog.schema import model_deletions, step_cache
+from bascule.catalog.schema import model_deletions, ref_log, step_cache
 from bascule.errors import Expired, InputError, NotFound
 from bascule.history import Commit, Staged, Workspace
 from bascule.history.deleted import Deletion, deletions, ids_in
@@ -23,7 +23,7 @@ from bascule.registry.runtimes import blobs_of
 from bascule.registry.withdrawals import blobs_of_version
 
 Object = Mapping[str, Any]
-DELETE, RESTORE, PURGE = "delete-version", "restore-version", "purge-version"
+DELETE, RESTORE, PURGE, RENAME = "delete-version", "restore-version", "purge-version", "rename"
 BESIDE = ("card", "contract")
 
 
@@ -118,6 +118,30 @@ def note_renamed(conn: Connection, going: Sequence[Deletion], new: str, commit: 
     for row in conn.execute(select(model_deletions).where(d.id.in_([one.id for one in going]))).all():
         named = {"id": new_id("del"), "model": new, "commit_id": commit.id}
         conn.execute(insert(model_deletions).values(**{**row._mapping, **named}))
+
+
+def mend_renamed(ws: Workspace) -> list[str]:
+    """Record what renamings left out that an earlier release made: it did not rename the versions that were deleted.
+
+    Returns:
+        The deleted versions that got their models' names, such as `late@2`.
+    """
+    moves, mended = ref_log.c, dict[str, str]()
+    with ws.catalog.read() as conn:
+        noted = {(one.version_id, one.commit_id) for one in deletions(conn)}
+        query = select(moves.before, moves.after).where(moves.action == RENAME).order_by(moves.seq)
+        renamings = conn.execute(query).all() if noted else []
+    for before, after in renamings:
+        state, commit = ws.history.commit_by_id(before), ws.history.commit_by_id(after)
+        changes = ws.history.diff(state, commit, MODELS)
+        old = [change.before["name"] for change in changes if change.before is not None and change.after is None]
+        new = [change.after["name"] for change in changes if change.after is not None and change.before is None]
+        for one, other in zip(old, new, strict=True):
+            going = [gone for gone in deleted(ws, state, one, purged=True) if (gone.version_id, after) not in noted]
+            with ws.catalog.write() as conn:
+                note_renamed(conn, going, other, commit)
+            mended |= {gone.version_id: f"{other}@{gone.version}" for gone in going}
+    return list(mended.values())
 
 
 def of_version(ws: Workspace, ref: str | Commit, model: str, number: int) -> Deletion:

@@ -18,7 +18,7 @@ from bascule.errors import AlreadyExists, Conflict, InputError, NotFound
 from bascule.history import Commit, Workspace
 from bascule.history.deleted import Deletion
 from bascule.naming import model_path
-from bascule.registry.deletions import deleted, gone_for_good, note_renamed
+from bascule.registry.deletions import RENAME, deleted, gone_for_good, note_renamed
 from bascule.registry.register import TRIES, busy, next_number
 from bascule.registry.versions import LATEST, PREFIX
 
@@ -141,7 +141,7 @@ def rename_model(ws: Workspace, branch: str, model: str, new: str, *, author: st
                 message=f"Rename the model {model} to {new}",
                 author=author,
                 expect={path: before} | ({target: None} if target != path else {}),
-                action="rename",
+                action=RENAME,
                 also=note,
             )
         except (Conflict, IntegrityError):

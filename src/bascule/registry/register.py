@@ -128,8 +128,12 @@ def set_alias(
     *,
     author: str | None = None,
     message: str | None = None,
+    meta: Mapping[str, Any] | None = None,
 ) -> Commit:
     """Point an alias at a version on a branch, or remove it with `version=None`.
+
+    Args:
+        meta: what else the commit says of itself.
 
     Raises:
         NotFound: there is no such branch, model, version, or alias to remove.
@@ -157,6 +161,7 @@ def set_alias(
                 message=message or text,
                 author=author,
                 expect={path: before},
+                meta=dict(meta or {}),
                 action="alias",
             )
         except Conflict:

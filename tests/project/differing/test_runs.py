@@ -148,6 +148,23 @@ def test_runs_are_set_side_by_side(two: tuple[str, str], bascule: Bascule) -> No
         assert bascule("run", "compare", *words).code == 2
 
 
+def test_what_a_run_that_failed_lacks_does_not_make_it_random(folder: Path, bascule: Bascule) -> None:
+    workspace, made = Workspace.create(folder), []
+    for last in (1, 2):
+        with recorded(workspace, name="fit", kind="track", branch="main") as run:
+            run.metrics([("loss", 1 / last, last)])
+            run.params({"depth": 6})
+            run.tags({"warnings": "first\nsecond"})
+            run.finish("done" if last == 2 else "failed")
+        made.append(run.id)
+    workspace.close()
+    said = bascule("run", "diff", *made).out
+    assert f"{made[0]} is failed: what came out need not be all of it." in said
+    assert "deterministic" not in said
+    assert "the same in all: 1 parameter, " in bascule("run", "compare", *made).out
+    assert "warnings  first; second" in bascule("run", "show", made[0]).out
+
+
 def test_two_unlike_environments_are_still_read_at_a_glance(
     two: tuple[str, str], bascule: Bascule, folder: Path
 ) -> None:
@@ -213,6 +230,14 @@ def test_runs_whose_code_is_gone_are_compared_without_it(two: tuple[str, str], f
 
 
 @pytest.mark.slow
+def test_a_text_without_quotes_in_sql_is_told_with_what_to_do(two: tuple[str, str], bascule: Bascule) -> None:
+    said = bascule("sql", "select * from runs where status = done")
+    assert (said.code, said.err.splitlines()[-1].strip()) == (
+        2,
+        'The columns of a table: "describe TABLE". A text stands in single quotes.',
+    )
+
+
 def test_records_are_asked_in_sql(two: tuple[str, str], bascule: Bascule) -> None:
     """The three queries of the page, and that each view has its columns."""
     text = (Path(__file__).parents[3] / "docs" / "runs.md").read_text("utf-8")

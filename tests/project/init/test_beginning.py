@@ -132,6 +132,10 @@ def test_a_project_that_was_cloned_gets_its_workspace(data: Path, tmp_path: Path
     assert said == f"The project in {(tmp_path / 'clone').resolve()} has its workspace now.\n\nNext: bascule run"
     Workspace.open(tmp_path / "shared").close()
     assert not (tmp_path / "clone" / ".bascule").exists()
+    file = tmp_path / "scripts" / "bascule.toml"
+    file.parent.mkdir()
+    file.write_text('[project]\nname = "scripts"\n')
+    assert _told(begin_project(None, None, file.parent)).endswith("\n\nNext: bascule track python train.py")
 
 
 @pytest.mark.slow

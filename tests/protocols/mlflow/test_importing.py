@@ -450,10 +450,29 @@ def test_files_that_a_server_fails_to_list_are_left_and_the_rest_is_brought(
     local_workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As of runs whose bucket is gone."""
-    monkeypatch.setattr("bascule.protocols.mlflow.importing.server.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("bascule.protocols.mlflow.importing.files.time.sleep", lambda seconds: None)
     with lying({"experiments/search": EXPERIMENT, "runs/search": RUN, "artifacts/list": 500}) as address:
         done = bring(local_workspace, address)
     assert (done.runs, [one.what for one in done.left]) == (1, ["artifacts"])
+
+
+def test_dead_files_are_waited_for_once_a_run_and_no_more_when_that_brings_nothing(
+    local_workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("bascule.protocols.mlflow.importing.files.time.sleep", waited.append)
+    files = [{"path": f"{number}.bin", "file_size": 4} for number in range(20)]
+    runs = [{"info": {"run_id": f"r{number}", "start_time": 1}} for number in range(8)]
+    there = {
+        "experiments/search": EXPERIMENT,
+        "runs/search": {"runs": runs},
+        "artifacts/list": {"files": files},
+        "get-artifact": lambda asked: b"good" if asked["path"] == "7.bin" else 500,
+    }
+    with lying(there) as address:
+        done = bring(local_workspace, address)
+    assert (done.runs, done.files, sum(one.count for one in done.left)) == (8, 8, 8 * 19)
+    assert waited == [0.2, 0.8] * 5 + [0.0] * 3
 
 
 @contextmanager

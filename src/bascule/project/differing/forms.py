@@ -92,6 +92,10 @@ def because(found: RunsDiff) -> str:
     """Return why two runs differ, in a sentence."""
     if found.causes:
         return f"They differ in {', '.join(found.causes)}."
+    unfinished = [run for run in (found.before, found.after) if run["status"] not in ("done", "cached")]
+    if unfinished:
+        told = " and ".join(f"{run['run']} is {run['status']}" for run in unfinished)
+        return f"Code, data, parameters and environment are the same; {told}: what came out need not be all of it."
     results = "what came out differs, so it is not deterministic" if found.metrics or found.outputs else "so do results"
     return f"Code, data, parameters and environment are the same; {results}."
 

@@ -17,7 +17,8 @@ class InitReport:
         kind: the kind of data.
         task: `binary`, `multiclass` or `regression`; empty for a template, and where nothing is learned.
         label: the label's expression; empty as the task.
-        first: commands to be typed before the first `bascule run`, such as the one that gets a template's data.
+        first: commands to be typed before the first `bascule run`, such as the one that gets a template's data; or in
+            its place, where a project has nothing for it to do.
     """
 
     folder: Path

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 import bascule
+from bascule.counting import counted
 from bascule.errors import EnvironmentProblem
 from bascule.history import Workspace
 from bascule.project.reproducing.recorded import PYTHON, Recorded
@@ -87,7 +88,7 @@ def prepare(workspace: Workspace, recorded: Recorded, choice: str, progress: Pro
         return Ready(None, packages, python, variables, program)
     if not recorded.packages or not recorded.environment.get("python"):
         raise EnvironmentProblem(f"The packages of run {recorded.id} were not recorded.", hint=PRESENT)
-    progress(f"environment of Python {recorded.environment['python']} and {len(recorded.packages)} packages")
+    progress(f"environment of Python {recorded.environment['python']} and {counted(len(recorded.packages), 'package')}")
     folder = _made(workspace, recorded.environment)
     where = f"{_program(folder, 'python').parent}{os.pathsep}{variables.get('PATH', os.defpath)}"
     variables |= {"VIRTUAL_ENV": str(folder), "PATH": where}

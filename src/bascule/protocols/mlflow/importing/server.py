@@ -43,7 +43,6 @@ POINTS = 25_000
 TRACES = 100
 TIMEOUT_S = 60.0
 TRIES = 5
-TRIES_OF_FILES = 3
 LARGEST = 256 << 20
 LONGEST_PATH = 4096
 PROMPT = "tags.`mlflow.prompt.is_prompt` = 'true'"
@@ -173,7 +172,7 @@ class ServerSource:
                     yield File(path, size, partial(self._opened, owner, path, size))
 
     def _listed(self, owner: Run | Model, folder: str) -> list[Object]:
-        ask = partial(self._ask, "GET", tries=TRIES_OF_FILES)
+        ask = partial(self._ask, "GET", patient=False)
         try:
             if isinstance(owner, Run):
                 found = ask("artifacts/list", {"run_id": owner.id, **({"path": folder} if folder else {})})
@@ -256,9 +255,12 @@ class ServerSource:
             raise EnvironmentProblem(told, hint="What is here stays. Is it the address of MLflow?") from None
 
     def _ask(
-        self, method: str, path: str, asked: Object | None = None, release: str = "2.0", tries: int = TRIES
+        self, method: str, path: str, asked: Object | None = None, release: str = "2.0", *, patient: bool = True
     ) -> Object | None:
         """Ask the API; None when it has no such thing.
+
+        Args:
+            patient: ask again when it fails; also without, when the connection is lost.
 
         Raises:
             Unanswered: it fails at this each time. EnvironmentProblem: it is not there, or says no.
@@ -270,7 +272,7 @@ class ServerSource:
         else:
             body, headers["Content-Type"] = msgspec.json.encode(asked or {}), "application/json"
         failed = False
-        for turn in range(tries):
+        for turn in range(TRIES):
             try:
                 status, raw = self._once(method, url, body, headers)
             except (OSError, http.client.HTTPException) as error:
@@ -283,9 +285,9 @@ class ServerSource:
                     return None
                 said = f"it answers {status}: {raw[:200].decode('utf-8', 'replace')}"
                 failed = status >= 500 or status == 429
-                if not failed:
+                if not failed or not patient:
                     break
-            if turn < tries - 1:
+            if turn < TRIES - 1:
                 time.sleep(0.2 * 4**turn)
         raise self._unanswered(said, Unanswered if failed else EnvironmentProblem)
 

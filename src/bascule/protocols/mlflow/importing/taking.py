@@ -19,7 +19,7 @@ from bascule.catalog import upsert
 from bascule.catalog.schema import dataset_uses, experiment_tags, experiments, logged_models, model_uses, runs
 from bascule.errors import InputError
 from bascule.history import Workspace
-from bascule.protocols.mlflow.importing.files import LEFT, take_files
+from bascule.protocols.mlflow.importing.files import LEFT, Files
 from bascule.protocols.mlflow.importing.records import Experiment, Measured, Model, Run, Source
 from bascule.protocols.mlflow.importing.registering import take_registered
 from bascule.protocols.mlflow.importing.report import Imported, Progress
@@ -91,8 +91,8 @@ class _Taking:
     ) -> None:
         self.tracker = Tracker(workspace)
         self.source, self.branch, self.author, self.dry_run, self.progress = source, branch, author, dry_run, progress
-        self.artifacts = Artifacts(workspace)
         self.report = Imported(source.name, branch, dry_run)
+        self.files = Files(Artifacts(workspace), self.report, dry_run)
         self.numbers: dict[int, int] = {}  # the source's numbers of experiments, and those here
         self._taken: list[Experiment] = []
 
@@ -238,7 +238,8 @@ class _Taking:
             return
         self.report.runs += here is None
         place = f"{experiment}/{run.id}/artifacts"
-        left = {} if self._files(run, place, f"run {run.id}") else {LEFT: "artifacts"}
+        whole = self.files.take(partial(self.source.files, run), place, f"run {run.id}")
+        left = {} if whole else {LEFT: "artifacts"}
         if self.dry_run:
             return
         number = here.number if here is not None and same else self._points(run.id, self.source.points(run))
@@ -286,7 +287,8 @@ class _Taking:
             return
         self.report.models += here is None
         place = f"{experiment}/models/{model.id}/artifacts"
-        left = {} if self._files(model, place, f"logged model {model.id}") else {LEFT: "artifacts"}
+        whole = self.files.take(partial(self.source.files, model), place, f"logged model {model.id}")
+        left = {} if whole else {LEFT: "artifacts"}
         if self.dry_run:
             return
         number = self._points(model.id, self.source.model_points(model))
@@ -350,9 +352,6 @@ class _Taking:
 
         self.tracker.write(work)
         self.report.points += len(batch)
-
-    def _files(self, owner: Run | Model, place: str, name: str) -> bool:
-        return take_files(self.source.files(owner), self.artifacts, place, name, self.report, dry_run=self.dry_run)
 
 
 def _link(conn: Connection, number: int, experiment: int, run: Run) -> None:
