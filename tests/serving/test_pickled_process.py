@@ -19,7 +19,7 @@ import pytest
 
 from bascule.errors import InputError
 from bascule.serving.mlmodel import _told_matrix
-from bascule.serving.pickled import PackedFiles, Recipe, recipe_of, worker
+from bascule.serving.pickled import PackedFiles, Recipe, packed_torchscript, recipe_of, worker
 from bascule.serving.pickled.process import Ended, ModelProcess
 
 cloudpickle = pytest.importorskip("cloudpickle")
@@ -118,6 +118,13 @@ def test_a_model_that_is_loaded_from_elsewhere_is_refused(flavors: dict[str, Any
     assert recipe_of({"flavors": here}, ["model.pkl"], None).how == "function"
 
 
+@pytest.mark.parametrize("name", ["model.pth", "model.pt2"])
+def test_a_model_of_pytorch_is_read_without_mlflow(name: str) -> None:
+    flavors = {"pytorch": {"model_data": "data"}, "python_function": {"loader_module": "mlflow.pytorch"}}
+    recipe = recipe_of({"flavors": flavors}, [f"data/{name}"], None)
+    assert (recipe.how, recipe.path) == ("object", f"data/{name}")
+
+
 def test_a_matrix_is_given_in_the_type_that_the_model_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As Keras' models say it; MLflow refuses another type."""
     spec = {"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 2]}}
@@ -144,6 +151,9 @@ torch.manual_seed(0)
 made = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Dropout(0.5), torch.nn.Linear(8, 2)).eval()
 torch.jit.script(made).save(sys.argv[1] + "/script.pt")
 torch.save(made, sys.argv[1] + "/module.pth")
+for rows, name in ((2, "/many.pt2"), (1, "/one.pt2")):
+    free = [{0: torch.export.Dim.AUTO}]
+    torch.export.save(torch.export.export(made, (torch.zeros((rows, 4)),), dynamic_shapes=free), sys.argv[1] + name)
 print(made(torch.tensor([[1.0, 2, 3, 4], [0, 0, 0, float("nan")]])).tolist())
 """
 
@@ -162,9 +172,17 @@ def test_pytorch_answers_as_itself_as_a_module_and_as_torchscript(
         files = {name: (tmp_path / name).read_bytes()}
         return ModelProcess(PackedFiles(recipe=recipe_of(None, [name], None), files=files), "net@1")
 
-    for name in ("script.pt", "module.pth"):
+    for name in ("script.pt", "module.pth", "many.pt2", "one.pt2"):
         process = started(name)
         assert (process.told["width"], process.told["outputs"]) == (4, 2)
         found = process.predict(np.array([[1.0, 2, 3, 4], [0, 0, 0, np.nan]]))
         np.testing.assert_allclose(found, wanted, rtol=1e-6)
+        if name == "one.pt2":
+            with pytest.raises(RuntimeError, match="reads 1 row at a time; log it with an input example of two"):
+                process.made("onnx")
+        elif name != "script.pt":
+            assert b"Gemm" in process.made("onnx")
+            again = ModelProcess(packed_torchscript(process.made("torchscript"), 4), "net@1")
+            np.testing.assert_allclose(again.predict(np.array([[1.0, 2, 3, 4]] * 3)), wanted[[0, 0, 0]], rtol=1e-6)
+            again.close()
         process.close()

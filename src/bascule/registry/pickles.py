@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-NAMES = (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".ckpt", ".sav", ".dill", ".cloudpickle")
+NAMES = (".pkl", ".pickle", ".joblib", ".pt", ".pt2", ".pth", ".ckpt", ".sav", ".dill", ".cloudpickle")
 MOST_BYTES = 1 << 28  # of one pickle, also after decompression
 MOST_TOTAL = 1 << 30  # of all that is unpacked from one archive
 MOST_MEMBERS = 10_000

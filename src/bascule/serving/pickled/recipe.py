@@ -10,11 +10,11 @@ import msgspec
 
 from bascule.errors import InputError
 
-SUFFIXES = (".pkl", ".pickle", ".joblib", ".skops", ".pt", ".pth")
+SUFFIXES = (".pkl", ".pickle", ".joblib", ".skops", ".pt", ".pt2", ".pth")
 # The flavors whose file is one object with `predict`, and where each says which file that is.
 _OBJECTS = {"sklearn": "pickled_model", "lightgbm": "data", "pytorch": "model_data"}
-# Where that is a folder: the file in it.
-_WITHIN = {"pytorch": "model.pth"}
+# Where that is a folder: the files that may be in it, one of them.
+_WITHIN = {"pytorch": ("model.pth", "model.pt2")}
 # Where the files of a model came from, and what its own code is given: no loader reads by these.
 _OWN_AFFAIR = ("uri", "model_config", "prompts")
 
@@ -72,9 +72,10 @@ def recipe_of(
     for name, key in _OBJECTS.items():
         flavor = flavors.get(name)
         path = flavor.get(key) if isinstance(flavor, dict) else None
-        path = f"{path}/{_WITHIN[name]}" if path and name in _WITHIN else path
-        if isinstance(path, str) and path in files:
-            return Recipe(how="object", path=path, code=code, columns=columns)
+        paths = [f"{path}/{one}" for one in _WITHIN[name]] if path and name in _WITHIN else [path]
+        for one in paths:
+            if isinstance(one, str) and one in files:
+                return Recipe(how="object", path=one, code=code, columns=columns)
     if isinstance(function, dict):
         return Recipe(how="function", code=code, columns=columns, width=matrix[0], dtype=matrix[1])
     raise InputError(

@@ -187,7 +187,12 @@ class _Object:
 
 
 class _Torch:
-    """PyTorch: a module, or a TorchScript archive. It reads a matrix of float32 and gives one of numbers."""
+    """PyTorch: a module, a TorchScript archive or an exported program. It reads a matrix and gives one of numbers.
+
+    Attributes:
+        rows: how many an exported program reads at a time; 0 for any number.
+        dtype: of the matrix, as PyTorch calls it.
+    """
 
     names, classes = None, None
 
@@ -201,8 +206,12 @@ class _Torch:
             ) from None
         if "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(1)  # threads that wait for each other cost small requests more than they save
-        self.torch = torch
-        self.scripted = scripted = _is_scripted(path)
+        self.torch, self.rows, self.dtype = torch, 0, torch.float32
+        self.exported = path.endswith(".pt2")
+        self.scripted = scripted = not self.exported and _is_scripted(path)
+        if self.exported:
+            self._export_read(torch.export.load(path))
+            return
         held = torch.jit.load(path, "cpu") if scripted else torch.load(path, "cpu", weights_only=False)
         if not isinstance(held, torch.nn.Module):
             raise TypeError(
@@ -216,12 +225,39 @@ class _Torch:
             with suppress(RuntimeError):  # it was frozen before it was saved, or changes itself
                 self.held = torch.jit.freeze(held)
 
+    def _export_read(self, program: Any) -> None:
+        """Take an exported program: what `torch.export` writes, and MLflow where it is not told otherwise."""
+        asked = set(program.graph_signature.user_inputs)
+        reads = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name in asked]
+        if [one.dim() for one in reads] != [2]:
+            shapes = " and ".join(str(tuple(one.shape)) for one in reads)
+            raise TypeError(f"the exported program reads {shapes}, not one matrix of rows")
+        rows, width = reads[0].shape
+        self.rows = rows if isinstance(rows, int) else 0  # a symbol where the number is free
+        self.width, self.dtype, self.held = int(width), reads[0].dtype, program.module()
+
     def __call__(self, matrix: Any) -> Any:
         import numpy as np
 
         with self.torch.inference_mode(), np.errstate(over="ignore"):
-            found = self.held(self.torch.from_numpy(matrix.astype("float32")))
+            rows = self.torch.from_numpy(matrix.astype("float32")).to(self.dtype)
+            found = self._by_parts(rows) if self.rows else self.held(rows)
         return _numbers(found.numpy())
+
+    def _by_parts(self, rows: Any) -> Any:
+        """Ask for as many rows at a time as the program reads, the last filled up."""
+        pad, parts = self.torch.nn.functional.pad, rows.split(self.rows)
+        return self.torch.cat([self.held(pad(one, (0, 0, 0, self.rows - len(one))))[: len(one)] for one in parts])
+
+    def _traced(self) -> Any:
+        """Return what a row does, as TorchScript that reads any number of rows."""
+        if self.rows:
+            raise TypeError(
+                f"the exported program reads {self.rows} row{'s' * (self.rows > 1)} at a time; log it with an input "
+                "example of two rows or more"
+            )
+        example = self.torch.zeros((2, self.width), dtype=self.dtype)
+        return self.torch.jit.trace(self.held, example, check_trace=False)
 
     def torchscript(self) -> bytes:
         """Return the module as TorchScript, frozen: of its code, or where that says too much, of what a row does."""
@@ -230,8 +266,8 @@ class _Torch:
         jit = self.torch.jit
         try:
             made = jit.script(self.held)
-        except Exception:
-            made = jit.trace(self.held, self.torch.zeros((2, self.width)), check_trace=False)
+        except Exception:  # an exported program is never scripted
+            made = self._traced()
         out = io.BytesIO()
         jit.save(jit.freeze(made.eval()), out)
         return out.getvalue()
@@ -244,14 +280,17 @@ class _Torch:
             raise ImportError(f"PyTorch makes it by the package onnx, which {sys.executable} does not have") from None
         out, rows = io.BytesIO(), {0: "rows"}
         names = {"input_names": ["x"], "output_names": ["y"], "dynamic_axes": {"x": rows, "y": rows}}
-        self.torch.onnx.export(self.held, (self.torch.zeros((2, self.width)),), out, dynamo=False, **names)
+        held = self._traced() if self.exported else self.held
+        example = self.torch.zeros((2, self.width), dtype=self.dtype)
+        self.torch.onnx.export(held, (example,), out, dynamo=False, **names)
         return out.getvalue()
 
 
 def _made(model: Any, kind: str) -> bytes:
     make = getattr(model, kind, None) if kind in MAKES else None
     if make is None:
-        raise TypeError(f"only a model of PyTorch becomes {kind}")
+        how = "MLflow's Python function hides what it runs" if isinstance(model, _Function) else "this is none"
+        raise TypeError(f"only a model of PyTorch becomes {kind}, and {how}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what PyTorch would rather have, and whoever reads this cannot change
         return bytes(make())
@@ -284,7 +323,11 @@ class _Function:
 
     def __call__(self, matrix: Any) -> Any:
         if not self.columns:
-            return _numbers(self.held.predict(matrix.astype(self.dtype or matrix.dtype)))
+            import numpy as np
+
+            with np.errstate(over="ignore"):
+                rows = matrix.astype(self.dtype or matrix.dtype)
+            return _numbers(self.held.predict(rows))
         rows = _frame(matrix, [name for name, _ in self.columns])
         for name, kind in self.columns:
             column = rows[name]
@@ -346,7 +389,7 @@ def _loaded(asked: dict[str, Any]) -> Any:
     if recipe["how"] == "function":
         return _Function(folder, recipe)
     path = os.path.join(folder, recipe["path"])
-    if path.endswith((".pt", ".pth")):
+    if path.endswith((".pt", ".pt2", ".pth")):
         return _Torch(path, recipe)
     return _Object(_unpickled(path))
 
