@@ -100,6 +100,15 @@ def test_a_strategy_of_the_file_and_one_of_the_command(trained: Path, bascule: B
 
 
 @pytest.mark.slow
+def test_a_version_may_say_its_model(trained: Path, bascule: Bascule) -> None:
+    assert bascule("deploy", "late", "delays@1").code == 0
+    assert bascule("deployment", "show", "late", "--json").json()["model"] == "delays"
+    said = bascule("deploy", "late", "delays@1", "--model", "rain")
+    assert said.code == 2
+    assert "of model 'delays', and --model says 'rain'" in said.err
+
+
+@pytest.mark.slow
 def test_traffic_by_hand_and_power(trained: Path, bascule: Bascule) -> None:
     assert bascule("deploy").code == 0
     second(trained)

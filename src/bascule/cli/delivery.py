@@ -50,10 +50,15 @@ def deploy(
 
     Args:
         name: the deployment; the project's when not given.
-        version: a number or an alias.
+        version: a number or an alias, or MODEL@VERSION.
     """
     how: dict[str, Any] = {"strategy": strategy, "share": share, "goal": goal, "keep": keep}
-    moved = common.open().deploy(name, version, also=also or (), model=model, reason=reason, **how)
+    named, _, number = version.rpartition("@")
+    if named and model not in (None, named):
+        raise InputError(
+            f"The version is of model {named!r}, and --model says {model!r}.", hint="Say which one it is once."
+        )
+    moved = common.open().deploy(name, number, also=also or (), model=named or model, reason=reason, **how)
     _told(common, moved)
 
 

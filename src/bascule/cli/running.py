@@ -50,7 +50,10 @@ def list_runs(
     filter: Annotated[
         str, Parameter(help="Conditions: \"metrics.auc > 0.8 AND params.depth = '6' AND tags.stage LIKE 'f%'\".")
     ] = "",
-    order: Annotated[list[str] | None, Parameter(help="Order by, such as 'metrics.auc DESC'; repeatable.")] = None,
+    order: Annotated[
+        list[str] | None,
+        Parameter(name=["--order", "--sort"], help="Order by, such as 'metrics.auc DESC'; repeatable."),
+    ] = None,
     param: Annotated[list[str] | None, Parameter(help="Show this parameter, or 'lightgbm.*'; repeatable.")] = None,
     metric: Annotated[list[str] | None, Parameter(help="Show the last value of this metric; repeatable.")] = None,
     limit: Limit = 20,
