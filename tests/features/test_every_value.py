@@ -82,6 +82,7 @@ def told(values: Any) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")  # where Hypothesis throws away a row
 @settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=ROWS)
 @example(rows=[(-(2**63), "a\0", EDGES), (2**53 + 1, "", dict.fromkeys(KINDS))])

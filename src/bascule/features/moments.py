@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from bascule.features.columns import quoted
 from bascule.features.definitions import Entity
+
+if TYPE_CHECKING:
+    import duckdb
 
 BITS = 63
 FARTHEST = 2**62  # no time is as many µs from 1970
