@@ -53,7 +53,10 @@ def sql(
     text = columns(rows, names, none="(no rows)", digits=SQL_DIGITS, widest=widest)
     if widest and any(len(cell(one, SQL_DIGITS)) > widest for row in rows for one in row):
         text += "\n… cells are cut short; --json has them whole, and so has a file or a program that reads this."
-    answer(common, document, text + (f"\n… more than {limit} rows; --limit shows more." if more else ""))
+    cut = f"… more than {limit} rows; --limit shows more."
+    answer(common, document, f"{text}\n{cut}" if more else text)
+    if more and common.json:
+        say(cut)  # beside the document, which is the rows and nothing else
 
 
 def models(name: str | None = None, version: str | None = None, /, *, common: Common = COMMON) -> None:
