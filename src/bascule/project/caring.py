@@ -226,7 +226,7 @@ def _logs(workspace: Workspace) -> Iterator[Finding]:
         yield Finding(
             "prediction log",
             "ok",
-            f"{counted(report.segments, 'segment')}, {counted(report.rows, 'row')} not moved yet",
+            f"{counted(report.segments, 'segment')}, {counted(report.records, 'record')} not moved yet",
         )
 
 

@@ -105,23 +105,23 @@ def unmoved(ws: Workspace, name: str, prediction_id: str | None = None) -> pa.Ta
 
 @dataclass(frozen=True, slots=True)
 class LogReport:
-    """What lies in the segments: how many there are, how many rows they hold, and which are damaged in the middle."""
+    """What lies in the segments: how many there are and their records, and which are damaged in the middle."""
 
     segments: int
-    rows: int
+    records: int
     damaged: tuple[str, ...]
 
 
 def check_segments(ws: Workspace) -> LogReport:
     """Read every segment and tell whether each is whole up to the last record that was acknowledged."""
-    segments, rows, damaged = 0, 0, []
+    segments, records, damaged = 0, 0, []
     for name in TABLES:
         for path, reading in _waiting(ws, name).items():
-            segments, rows = segments + 1, rows + len(reading.payloads)
+            segments, records = segments + 1, records + len(reading.payloads)
             if reading.damaged:
                 damaged.append(path.name)
         damaged += [path.name for path in (ws.log_folder / name).glob(f"*{DAMAGED}")]
-    return LogReport(segments, rows, tuple(damaged))
+    return LogReport(segments, records, tuple(damaged))
 
 
 def find_prediction(ws: Workspace, prediction_id: str) -> dict[str, Any] | None:
