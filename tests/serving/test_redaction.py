@@ -17,6 +17,8 @@ from bascule.project.shipping import deployment_of
 from bascule.serving import DataPlane, PredictionLog, Query, Rows, record, rows_of_records, score, unmoved
 from bascule.serving.ids import IdSource
 from bascule.serving.log.redaction import Redaction
+from bascule.serving.model import LoadedModel
+from bascule.serving.scoring import ScoringFailed
 from tests.serving.conftest import NUMBERS, bundle, bundle_bytes, flights, put_deployment, put_versions
 
 ROWS = flights(3, seed=4).to_pylist()
@@ -66,6 +68,48 @@ def test_beyond_the_sample_only_the_answer_is_kept(tmp_path: Path) -> None:
     found = asked(tmp_path, {"sample": 0.0}, rows_of_records(ROWS))
     assert [(row["inputs"], row["features"]) for row in found] == [("{}", "{}")] * 3
     assert all(row["prediction_id"] and row["output"] for row in found)
+
+
+def test_of_a_failure_the_words_are_not_kept_where_fields_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise ValueError("no such card: 4111")
+
+    monkeypatch.setattr(LoadedModel, "score", fails)
+    ws = Workspace.create(tmp_path / "project")
+    put_versions(ws, {1: bundle_bytes()})
+    put_deployment(ws, {1: 100})
+    value = ws.history.read("main", "deployments/delays")
+    assert value is not None
+    told = []
+    for log in ({"fields": {"distance": "drop"}}, {"sample": 1.0}):
+        ws.history.commit("main", {"deployments/delays": planned(value, "delays", "delays", log=log)}, message="Rules")
+        written = PredictionLog(ws.log_folder)
+        answer = score(DataPlane(ws).open("main").deployment("delays"), Query(rows_of_records(ROWS[:1])))
+        with pytest.raises(ScoringFailed, match="4111"):  # who asked is told
+            record(answer, IdSource(), written)
+        written.journal.close()
+        told.append({row["output"] for row in unmoved(ws, "predictions").to_pylist()} - set().union(*told))
+    ws.close()
+    assert [len(one) for one in told] == [1, 1]
+    assert "ValueError (its words are not kept" in (kept := told[0].pop())
+    assert "4111" not in kept
+    assert "no such card: 4111" in told[1].pop()
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("the step 'after' failed: KeyError: '4111'", "the step 'after' failed: KeyError ("),
+        ("the step 'route' chose '4111'; there are: a", "It failed ("),
+        ("ValueError", "ValueError ("),
+    ],
+)
+def test_the_kind_of_a_failure(words: str, kind: str) -> None:
+    kept = Redaction({"a": "hash"}, 1.0, b"").failure(words)
+    assert kept.startswith(kind)
+    assert "4111" not in kept
 
 
 def test_a_sample_is_a_share() -> None:

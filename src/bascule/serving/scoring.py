@@ -190,13 +190,15 @@ def record(answer: Answer, ids: IdSource, log: PredictionLog) -> None:
     if count:
         context = answer.deployment.context(model)
         inputs, features = _inputs(query.rows), answer.features
-        redaction, explanations = answer.deployment.redaction, answer.explanations
+        redaction, explanations, error = answer.deployment.redaction, answer.explanations, answer.error
         if answer.error is not None and isinstance(inputs, memoryview):
             inputs = inputs.tobytes()  # a model that was late may be at work on them still
         if redaction is not None:
             explanations = redaction.explained(explanations)
             inputs = inputs.tobytes() if isinstance(inputs, memoryview) else inputs
             inputs, features = redaction.applied(inputs, features, model.encoder.names)
+            if error is not None and not answer.late:  # that it was late are words of ours
+                error = redaction.failure(error)
         log.append(
             context,
             (
@@ -212,7 +214,7 @@ def record(answer: Answer, ids: IdSource, log: PredictionLog) -> None:
                 inputs,
                 features,
                 answer.outputs,
-                answer.error,
+                error,
                 answer.shadow,
                 answer.unit,
                 explanations,

@@ -8,12 +8,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import random
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 HASH_DIGITS = 32  # as the lake's masks have it: equal values are equal in both
+# Of a failure, what is not the words of who failed: the step, and the kind of exception.
+KIND = re.compile(r"(the step '[^']*' failed: )?[A-Za-z_]\w*(?=: |$)")
 How = Literal["drop", "hash"]
 Inputs = Mapping[str, Sequence[Any]] | bytes
 Features = list[list[Any]] | None
@@ -60,6 +63,13 @@ class Redaction:
     def kept(self, name: str, value: Any) -> Any:
         """Return what the log has in place of a field's value; None when it drops it."""
         return self._one(name, value)
+
+    def failure(self, error: str) -> str:
+        """Return what is kept of a failure in a model's or a step's own words, which may quote any field."""
+        if not self._fields:
+            return error
+        kind = KIND.match(error)
+        return f"{kind[0] if kind else 'It failed'} (its words are not kept: they may quote fields that are left out)"
 
     def explained(self, explanations: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
         """Return explanations without what they say of fields that are dropped."""
