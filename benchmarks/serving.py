@@ -2,7 +2,7 @@
 
     python benchmarks/serving.py [ROUNDS] [--cores N]
 
-A request of 1,000 rows of 30 numbers as one binary tensor goes all the way (routed, read, scored, logged durably,
+A request of 1,000 rows of 30 FP32 numbers as one binary tensor goes all the way (routed, read, scored, logged durably,
 answered) but for the socket and its parser, beside the bare runtime on the same matrix, in turn, CPU time and wall time:
 of each round the ratio is taken, and told are their quartiles, so that others on the machine disturb both; and a bare
 write of as many bytes. Then the same over HTTP, by the clock, and what a server costs there that answers a fixed text.
@@ -110,11 +110,11 @@ def over_http(place: Path, rounds: int) -> None:
 
 def asked() -> tuple[np.ndarray, bytes, bytes]:
     """Return rows, a request's body about them, and how many bytes of it are JSON."""
-    matrix = np.random.default_rng(0).normal(size=(ROWS, WIDTH))
+    matrix = np.random.default_rng(0).normal(size=(ROWS, WIDTH)).astype(np.float32)
     tensor = {
         "name": "input",
         "shape": [ROWS, WIDTH],
-        "datatype": "FP64",
+        "datatype": "FP32",
         "parameters": {"binary_data_size": matrix.nbytes},
     }
     wanted = [{"name": "probability", "parameters": {"binary_data": True}}]
@@ -157,7 +157,7 @@ def one_round(
 
 def use_memory(place: Path) -> None:
     """Let the page cache take memory that this machine has used before; say what a write costs before."""
-    data, path, taken = bytes(ROWS * WIDTH * 8), place / "used", []
+    data, path, taken = bytes(ROWS * WIDTH * 4), place / "used", []
     with open(path, "wb", buffering=0) as file:
         for _ in range(USED // len(data)):
             began = time.perf_counter()
