@@ -471,6 +471,8 @@ def after(rows, outputs):
         with pytest.raises(UnicodeEncodeError):  # what cannot be sent is told, and the worker answers on
             lane.ask(Job("before", 1, columns={"unit": ["\ud800"]}))
         assert lane.ask(Job("before", 1, columns=named)) == {"unit": ["km"]}
+        nothing = lane.ask(Job("before", 0, columns={"hour": []}))  # the step is not asked, and the model reads none
+        assert nothing == {name: [] for name in bundle().signature.names()}
         assert lane.restarts == 0
 
 
