@@ -8,6 +8,7 @@ from sqlalchemy import select
 
 from bascule import delivery
 from bascule.catalog.schema import rollouts
+from bascule.delivery.pairs import read_pairs
 from bascule.delivery.sequential import log_e_split
 from bascule.errors import NotFound
 from bascule.history import Workspace
@@ -297,6 +298,35 @@ def test_other_losses(ws: Workspace, traffic_of, loss: str) -> None:
     traffic = traffic_of(GOOD)
     traffic.send(deployment, 1500)
     assert look(ws, traffic).action == "rollback"
+
+
+@pytest.mark.parametrize("loss", ["brier", "log_loss", "error"])
+def test_answers_that_are_no_number_are_wrong_ones(ws: Workspace, traffic_of, loss: str) -> None:
+    deployment = start(ws, SAME, guardrails={"quality": {"loss": loss}})
+    traffic = traffic_of(GOOD)
+    traffic.send(deployment, 600)
+    for row in traffic.rows:
+        if row["version"] == SAME:
+            row |= {"score": math.nan, "output": '{"probability":null,"label":""}'}
+    for label in traffic.labels[::7]:
+        label["label"] = math.nan  # tells nothing
+    for label in traffic.labels[1::7]:
+        label["label"] = 1e308
+    decision = look(ws, traffic)
+    assert finding(decision, "quality").state == "harm"
+    assert finding(decision, "quality").detail["labels"] < 600
+    assert decision.action == "rollback"
+
+
+@pytest.mark.parametrize(("score", "value"), [(math.nan, "null"), (math.inf, "null"), (2.0, "2.0"), (1.01, "1.01")])
+def test_a_value_that_is_no_number_is_another_than_any(ws: Workspace, traffic_of, score: float, value: str) -> None:
+    deployment = start(ws, SAME, strategy="blue_green", guardrails={"disagreement": {}, "quality": None})
+    traffic = traffic_of(GOOD)
+    traffic.send(deployment, 50)
+    for row in traffic.rows:
+        row |= {"score": score, "output": f'{{"value":{value}}}', "shadow": '{"version":1,"score":1.0}'}
+    differs = read_pairs(traffic.connection(), "main", deployment, 0.05).differs
+    assert set(differs) == {float(score != 1.01)}
 
 
 def test_a_change_by_a_person_meanwhile_wins(ws: Workspace, traffic_of) -> None:

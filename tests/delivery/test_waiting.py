@@ -16,6 +16,7 @@ from bascule.catalog.schema import rollouts
 from bascule.delivery import deployments
 from bascule.errors import EnvironmentProblem, InputError
 from bascule.history import Workspace
+from bascule.project import watching
 from bascule.project.publishing import publish
 from bascule.project.reverting import revert
 from bascule.project.watching import judge_all
@@ -126,6 +127,25 @@ def test_why_it_could_not_be_shipped_is_kept_and_told(rolling: Workspace, monkey
     assert "could not be shipped: The disk is full." in told.until
     judge_all(rolling)
     assert serving(rolling) == {2: 90, 5: 10}
+
+
+def test_a_rollout_that_cannot_be_judged_keeps_no_other_from_it(
+    rolling: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delivery.deploy(rolling, "main", "another", "delays", 1)
+    delivery.deploy(rolling, "main", "another", "delays", 2)
+    seen: list[str] = []
+
+    def judge(*arguments: Any) -> Any:
+        seen.append(arguments[-1])
+        if arguments[-1] == "another":
+            raise ValueError("values must lie between -1 and 1")
+        return delivery.step(*arguments)
+
+    monkeypatch.setattr(watching, "judge", judge)
+    with pytest.raises(ValueError, match="values must lie"):
+        judge_all(rolling)
+    assert seen == ["another", "delays"]
 
 
 def test_a_version_that_waits_and_is_not_there_is_told(rolling: Workspace) -> None:

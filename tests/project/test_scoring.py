@@ -158,6 +158,19 @@ def test_a_refused_query_lets_go_of_the_models_that_it_asked(place: Place) -> No
         gc.enable()
 
 
+def test_sql_asks_about_rows_with_nan_and_infinity(place: Place) -> None:
+    row = "'distance': {0}::double, 'hour': 3, 'night': true, 'carrier': 'AA'"
+    sql = f"select predict('delays@1', {{{{{row}}}}}) as p, predict('delays@1', {{0}}::double, 3, true, 'AA') as q"
+
+    def asked(value: str) -> set[float]:
+        (found,) = query(place.workspace, sql.format(value))
+        return {found["p"], found["q"]}
+
+    assert asked("'nan'") == asked("null")
+    assert asked("'-inf'") == asked("-1e300")
+    assert len(asked("'inf'")) == 1
+
+
 @pytest.mark.slow
 def test_models_are_functions_of_sql(place: Place) -> None:
     def asked(sql: str) -> list[dict[str, Any]]:

@@ -11,6 +11,9 @@ import pytest
 
 from bascule.errors import EnvironmentProblem, InputError
 from bascule.serving import awaiting
+from bascule.serving.model import LoadedModel
+from bascule.serving.rows import Rows
+from tests.serving.conftest import bundle
 
 
 @pytest.mark.parametrize("kind", [InputError, EnvironmentProblem])
@@ -33,3 +36,34 @@ def test_a_model_that_refuses_is_told_as_that(kind: Any) -> None:
     assert good == [1.0]
     assert isinstance(refused, kind)
     assert str(refused).startswith("No negative ones.")
+
+
+class Empty:
+    """Refuses to be asked about no rows, as scikit-learn does."""
+
+    def predict(self, matrix: np.ndarray) -> np.ndarray:
+        if not len(matrix):
+            raise ValueError("Found array with 0 sample(s)")
+        return matrix[:, 0]
+
+
+@pytest.mark.parametrize(("task", "shape"), [("binary", (0,)), ("multiclass", (0, 3))])
+def test_no_rows_are_answered_by_none_whatever_the_model_makes_of_them(task: str, shape: tuple[int, ...]) -> None:
+    model = LoadedModel("m", 1, bundle(task), Empty())  # type: ignore[arg-type]
+    nothing = np.empty((0, model.width))
+    model.numeric = True
+
+    async def asked() -> list[Any]:
+        loop = asyncio.get_running_loop()
+        jobs = [
+            SimpleNamespace(matrix=np.ones((rows, model.width)), rows=rows, put_ns=0, future=loop.create_future())
+            for rows in (0, 2)
+        ]
+        awaiting._together(model, jobs[:1])  # type: ignore[arg-type]
+        if task == "binary":
+            awaiting._together(model, jobs)  # type: ignore[arg-type]
+        return [job.future.result() for job in jobs if job.future.done()]
+
+    assert [found.tolist() for found in asyncio.run(asked())] == ([[], [1.0, 1.0]] if task == "binary" else [[]])
+    assert model.predict(nothing).shape == shape
+    assert model.score(Rows(0, None, nothing), 0) == ([], None, None)

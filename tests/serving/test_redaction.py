@@ -112,6 +112,13 @@ def test_the_kind_of_a_failure(words: str, kind: str) -> None:
     assert "4111" not in kept
 
 
+def test_how_a_worker_was_lost_is_kept_for_it_is_no_words_of_the_model() -> None:
+    rules = Redaction({"card": "drop"}, 1.0, b"")
+    lost = "its worker ended with code 3; another one takes its place"
+    assert rules.failure(lost) == lost
+    assert "3" not in rules.failure("RuntimeError: its worker ended with code 3")
+
+
 def test_a_sample_is_a_share() -> None:
     rules = Redaction({}, 0.25, b"")
     kept = sum(bool(rules.applied({"a": [1]}, None, ["a"])[0]) for _ in range(4_000))

@@ -439,6 +439,43 @@ def test_what_a_refusal_holds_is_let_go_with_it() -> None:
         gc.enable()
 
 
+def test_rows_that_came_in_other_forms_wait_together_and_are_seen_as_they_came() -> None:
+    code = b"""
+import time
+def before(rows):
+    time.sleep(0.2 * rows[0].get("hour", 0))
+    return [{"unit": row.get("unit", "km")} for row in rows]
+def after(rows, outputs):
+    time.sleep(0.2 * (rows[0]["hour"] == 1))
+    return [len(row) / 10 for row in rows]
+"""
+    matrix = encode(bundle().signature, flights(1, seed=1))
+    program = Program(
+        "x", 1, bundle_bytes(), {"before": "forms:before", "after": "forms:after"}, {}, {"forms.py": code}
+    )
+    slow, named, more = {"hour": [1]}, {"hour": [0]}, {"hour": [0], "unit": ["mi"]}
+    with closing(Lane(program, Service(workers=1, timeout=5.0))) as lane:
+
+        def asked(kind: str, *forms: Any) -> list[Any]:
+            jobs = [Job(kind, 1, matrix, columns, future=Future()) for columns in forms]
+            for job in jobs:
+                lane.put(job)
+                eventually(lambda: jobs[0] not in lane._waiting)
+            return [job.future.result(20) for job in jobs]  # type: ignore[call-arg]
+
+        for forms in ([slow, more, None, named], [slow, None, more, named], [slow, named, more, None]):
+            found = [one.tolist() for one in asked(PREDICT, *forms)]
+            assert found == [[0.4 if columns is None else len(columns) / 10] for columns in forms]
+        units = asked("before", slow, named, more)
+        assert [one["unit"] for one in units] == [["km"], ["km"], ["mi"]]
+        with pytest.raises(UnicodeEncodeError):  # what cannot be sent is told, and the worker answers on
+            lane.ask(Job("before", 1, columns={"unit": ["\ud800"]}))
+        assert lane.ask(Job("before", 1, columns=named)) == {"unit": ["km"]}
+        nothing = lane.ask(Job("before", 0, columns={"hour": []}))  # the step is not asked, and the model reads none
+        assert nothing == {name: [] for name in bundle().signature.names()}
+        assert lane.restarts == 0
+
+
 def test_a_graph_asks_several_models(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     monkeypatch.delitem(sys.modules, "steps", raising=False)

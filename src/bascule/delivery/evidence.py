@@ -16,9 +16,10 @@ from bascule.delivery.versus import predictions_of
 
 CLIP = 0.01
 
-# The scores of both arms, the classes that they found likeliest, and the first label, in the order of the labels.
-LIKELIEST = """coalesce(list_position(cast(if(json_type({0}, '$.probability') = 'ARRAY',
-            json_extract({0}, '$.probability'), '[]') as double[]), {1}) - 1, if({1} >= 0.5, 1, 0))"""
+# The scores of both arms, the classes that they found likeliest (of NaN none is: -1), and the first label, in the order
+# of the labels.
+LIKELIEST = """if(isnan({1}), -1, coalesce(list_position(cast(if(json_type({0}, '$.probability') = 'ARRAY',
+            json_extract({0}, '$.probability'), '[]') as double[]), {1}) - 1, if({1} >= 0.5, 1, 0)))"""
 LOSSES = f"""
     select canary, score, other, label, probability, {LIKELIEST.format("output", "score")} as class,
         {LIKELIEST.format("shadow", "other")} as other_class, epoch_us(event_time) as event_time
@@ -27,7 +28,7 @@ LOSSES = f"""
             output, shadow, probability, label, received_at, p.prediction_id, p.event_time
         from {{predictions}} p join ground_truth g on g.prediction_id = p.prediction_id
         where p.branch = $branch and p.deployment = $name and p.revision >= $revision
-            and p.score is not null and g.label is not null and p.probability is not null
+            and p.score is not null and isfinite(g.label) and p.probability is not null
             and ($shadow or (p.probability > 0 and p.probability < 1))
             and p.version = case p.arm when 'canary' then $canary else $stable end
         qualify row_number() over (partition by p.prediction_id order by received_at) = 1
@@ -219,17 +220,21 @@ def read_losses(
 
 
 def loss(scores: Floats, labels: Floats, rule: QualityRule) -> Floats:
-    """The loss of each score against its label, between 0 and 1; of each class against the right one for `error`."""
-    if rule.loss == "error":
-        found = np.where(scores == labels, 0.0, 1.0)
-    elif rule.loss == "brier":
-        found = (np.clip(scores, 0, 1) - labels) ** 2
-    elif rule.loss == "log_loss":
-        p = np.clip(scores, CLIP, 1 - CLIP)
-        found = -(labels * np.log(p) + (1 - labels) * np.log1p(-p)) / -math.log(CLIP)
-    else:
-        found = np.abs(scores - labels) / rule.scale
-    clipped: Floats = np.clip(found, 0.0, 1.0)
+    """The loss of each score against its label, between 0 and 1; of each class against the right one for `error`.
+
+    A score that is no number (NaN) has a loss of 1: no answer is right nowhere.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):  # a label may be any number
+        if rule.loss == "error":
+            found = np.where(scores == labels, 0.0, 1.0)
+        elif rule.loss == "brier":
+            found = (np.clip(scores, 0, 1) - labels) ** 2
+        elif rule.loss == "log_loss":
+            p = np.clip(scores, CLIP, 1 - CLIP)
+            found = -(labels * np.log(p) + (1 - labels) * np.log1p(-p)) / -math.log(CLIP)
+        else:
+            found = np.abs(scores - labels) / rule.scale
+    clipped: Floats = np.clip(np.where(np.isnan(found), 1.0, found), 0.0, 1.0)
     return clipped
 
 

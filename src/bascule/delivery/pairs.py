@@ -18,7 +18,8 @@ from bascule.delivery.versus import predictions_of
 PAIRS = f"""
     select arm = 'canary' as canary, latency_us, output_failed, other is null as other_failed, other_us,
         case when output_failed or other is null then null
-            when number then abs(score - other) > $tolerance * greatest(abs(score), abs(other))
+            when number then not isfinite(score)
+                or abs(score - other) > $tolerance * greatest(abs(score), abs(other))
             else {LIKELIEST.format("output", "score")} <> {LIKELIEST.format("shadow", "other")} end as differs
     from (
         select arm, latency_us, score, output, shadow, json_extract(output, '$.value') is not null as number,

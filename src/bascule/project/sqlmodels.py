@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -22,7 +23,15 @@ from bascule.serving.rows import Rows, rows_of_columns, rows_of_split
 
 PREDICT, LABEL = "predict", "predict_label"
 MOST_ARGUMENTS = 40
-_decode = msgspec.json.Decoder().decode
+_strict = msgspec.json.Decoder().decode
+
+
+def _decode(text: str) -> Any:
+    """Read JSON as DuckDB writes it: with NaN and Infinity, which JSON itself has not."""
+    try:
+        return _strict(text)
+    except msgspec.DecodeError:
+        return json.loads(text)
 
 
 def teach(session: Session) -> AskedModels:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 
@@ -19,6 +19,8 @@ from bascule.monitoring.skew import MONITOR as SERVED
 from bascule.project.place import Place
 from bascule.project.querying import MAIN, logged
 from bascule.project.skewing import skew_every, skew_watched
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -141,18 +143,35 @@ def judge_all(workspace: Workspace) -> None:
     if not under_way:
         return
     with logged(workspace, _queries(workspace, under_way)) as connection:
-        for branch in _answering(connection, under_way):
-            _judged(workspace, connection, branch, under_way[branch])
+        _each(
+            lambda branch: _judged(workspace, connection, branch, under_way[branch]), _answering(connection, under_way)
+        )
+
+
+def _each(work: Callable[[str], T], names: Iterable[str]) -> list[T]:
+    """Do something for each name and return what came of it. What fails of one is told when the others were seen to."""
+    found: list[T] = []
+    failed: Exception | None = None
+    for name in names:
+        try:
+            found.append(work(name))
+        except Exception as error:  # whatever spoils one rollout, the others go back in time
+            failed = failed or error
+    if failed is not None:
+        raise failed
+    return found
 
 
 def _judged(
     workspace: Workspace, connection: duckdb.DuckDBPyConnection, branch: str, names: Iterable[str]
 ) -> list[tuple[str, str, str]]:
-    decisions = [(name, judge(connection, workspace, branch, name)) for name in names]
-    for name, decision in decisions:
+    def judged(name: str) -> tuple[str, str, str]:
+        decision = judge(connection, workspace, branch, name)
         if decision.action == "idle":
             ship_waiting(workspace, branch, name, by=CONTROLLER)
-    return [(name, decision.action, decision.reason) for name, decision in decisions]
+        return name, decision.action, decision.reason
+
+    return _each(judged, names)
 
 
 def _queries(workspace: Workspace, under_way: Mapping[str, Iterable[str]]) -> list[str]:

@@ -177,7 +177,7 @@ def _together(model: LoadedModel, jobs: list[Job]) -> None:
         return
     spent, at = time.perf_counter_ns() - began, 0
     for place, job in enumerate(jobs):
-        job.queue_ns, job.infer_ns, job.joined = began - job.put_ns, spent * job.rows // len(found), place > 0
+        job.queue_ns, job.infer_ns, job.joined = began - job.put_ns, spent * job.rows // max(len(found), 1), place > 0
         _give(job, found[at : at + job.rows])
         at += job.rows
 

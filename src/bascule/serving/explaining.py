@@ -63,6 +63,8 @@ def explain(answer: Answer) -> list[dict[str, Any]]:
         owned = rows.owned()
         assert owned is not None
         matrix = owned
+    if not len(matrix):
+        return []
     try:
         parts = model.contributions(matrix)  # [rows, outputs, inputs and base]
     except BasculeError:

@@ -201,6 +201,8 @@ class GraphRunner:
     def before(self, columns: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
         """Return rows after the first step, as columns."""
         rows = _records(columns)
+        if not rows:  # a step is asked about rows; of none it might make anything
+            return {name: [] for name in self._main.encoder.names}
         found = self._call("before", rows)
         if not isinstance(found, list) or len(found) != len(rows) or not all(isinstance(one, dict) for one in found):
             raise self._wrong("before", found, f"a list of {len(rows)} dicts")

@@ -261,6 +261,8 @@ class LoadedModel:
 
     def predict(self, matrix: np.ndarray) -> np.ndarray:
         """Return the outputs [rows] or [rows, classes] of rows that were encoded, as float64 [rows, inputs]."""
+        if not len(matrix):  # many libraries refuse to be asked about none
+            return np.empty((0,) if self._single else (0, len(self.classes)), dtype=np.float64)
         return self.runtime.predict(matrix)
 
     @property
@@ -293,7 +295,7 @@ class LoadedModel:
         if len(matrix) == 1:
             return [self._predict_one(matrix[0].tolist())]
         try:
-            found: list[Output] = self.runtime.predict(matrix).tolist()
+            found: list[Output] = self.predict(matrix).tolist()
         except Exception as error:
             self.encoder.blame(matrix, error)
             raise

@@ -18,6 +18,8 @@ from bascule.lake.records import RecordTable
 from bascule.serving.log import predictions, truths
 from bascule.serving.log.truths import Truth
 
+# As JSON has it.
+NUMBER = r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?"
 Unmoved = Callable[[Workspace, str], pa.Table]
 
 
@@ -89,8 +91,17 @@ def _matched(
 
 
 def _same(value: str, name: str) -> str:
-    """Return a value as a text that is the same for 7 and 7.0, as clients write numbers in either way."""
-    return f"coalesce(try_cast({value} as double)::varchar, {value}) as {name}"
+    """Return a value as a text that is the same for 7 and 7.0, as clients write numbers in either way.
+
+    Only what is written as a number is one (0012 is a name), and a whole number of 64 bits stays as it is: not every
+    one is a double, and two customers' numbers may lie next to each other.
+    """
+    whole = f"coalesce(try_cast({value} as bigint)::varchar, try_cast({value} as ubigint)::varchar)"
+    number = f"try_cast({value} as double)"
+    return f"""case when not regexp_full_match({value}, '{NUMBER}') then {value}
+        when {value} not similar to '.*[.eE].*' and {whole} is not null then {whole}
+        when abs({number}) < 9.2e18 and {number} = trunc({number}) then {number}::bigint::varchar
+        when isfinite({number}) then {number}::varchar else {value} end as {name}"""
 
 
 def _path(key: str) -> str:

@@ -15,8 +15,9 @@ from typing import Any, Literal
 import numpy as np
 
 HASH_DIGITS = 32  # as the lake's masks have it: equal values are equal in both
-# Of a failure, what is not the words of who failed: the step, and the kind of exception.
+# Of a failure, what is not the words of who failed: how the worker was lost, or the step and the kind of exception.
 KIND = re.compile(r"(the step '[^']*' failed: )?[A-Za-z_]\w*(?=: |$)")
+LOST = "its worker "
 How = Literal["drop", "hash"]
 Inputs = Mapping[str, Sequence[Any]] | bytes
 Features = list[list[Any]] | None
@@ -66,7 +67,7 @@ class Redaction:
 
     def failure(self, error: str) -> str:
         """Return what is kept of a failure in a model's or a step's own words, which may quote any field."""
-        if not self._fields:
+        if not self._fields or error.startswith(LOST):
             return error
         kind = KIND.match(error)
         return f"{kind[0] if kind else 'It failed'} (its words are not kept: they may quote fields that are left out)"

@@ -55,11 +55,17 @@ class Job:
         self.put_ns = self.queue_ns = self.infer_ns = 0
         self.joined = self.again = False
 
+    def goes_with(self, other: Job) -> bool:
+        """Return whether both may be one message: then a step sees of each what it would see of it alone."""
+        if self.kind != other.kind or (self.columns is None) != (other.columns is None):
+            return False
+        return self.columns is None or self.columns.keys() == other.columns.keys()
+
 
 def message(jobs: Sequence[Job]) -> list[Any]:
-    """Return what a worker is asked for jobs of one kind together."""
+    """Return what a worker is asked for jobs that go together."""
     kind = jobs[0].kind
-    columns = _joined([job.columns for job in jobs], [job.rows for job in jobs])
+    columns = _joined([job.columns for job in jobs])
     if kind == BEFORE:
         return [kind, columns]
     matrices = [job.matrix for job in jobs if job.matrix is not None]
@@ -67,17 +73,11 @@ def message(jobs: Sequence[Job]) -> list[Any]:
     return [kind, wire.packed(whole), columns]
 
 
-def _joined(parts: list[Any], counts: list[int]) -> dict[str, list[Any]] | None:
-    """Return the columns of several requests as those of one; a column that one of them lacks is missing there."""
+def _joined(parts: list[Any]) -> dict[str, list[Any]] | None:
+    """Return the columns of several requests, which have the same, as those of one."""
     if parts[0] is None:
         return None
-    if len(parts) == 1:
-        return {name: list(values) for name, values in parts[0].items()}
-    names = dict.fromkeys(name for part in parts for name in part)
-    return {
-        name: [value for part, count in zip(parts, counts, strict=True) for value in part.get(name, [None] * count)]
-        for name in names
-    }
+    return {name: [value for part in parts for value in part[name]] for name in parts[0]}
 
 
 def parts_of(jobs: Sequence[Job], found: Any) -> list[Any]:

@@ -214,7 +214,7 @@ class Lane:
             found, rows = [first], first.rows
             while self._waiting and rows < self.service.batch:
                 job = self._waiting[0]
-                if job.kind != first.kind or rows + job.rows > self.service.batch:
+                if not job.goes_with(first) or rows + job.rows > self.service.batch:
                     break
                 found.append(self._waiting.popleft())
                 rows += job.rows
@@ -275,7 +275,7 @@ class Lane:
                 return self._started(), []
             jobs[0].again = len(jobs) == 1
             return self._apart(self._started(), jobs, isinstance(lost, WorkerHung))
-        except (InputError, StepFailed) as error:
+        except Exception as error:  # also what could not be sent or read: the thread, and with it the lane, lives on
             if len(jobs) == 1:
                 return child, [(jobs[0], error.with_traceback(None))]  # it leads to here, where the job is
             return self._apart(child, jobs, False)
