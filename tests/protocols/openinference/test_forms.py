@@ -195,3 +195,18 @@ def test_sizes_that_lie_in_an_arrow_stream(server: Served) -> None:
     for size in (-1, 2**31 - 1, 7):
         body = struct.pack("<ii", -1, size) + GOOD[8:]
         assert server.request(PATHS[0], body, content_type=STREAM)[0] == 400
+
+
+def test_what_pandas_writes_beside_the_rows_is_left_out(server: Served) -> None:
+    frame = ROWS.to_pandas()
+    frame.index += 7
+    told = json.loads(frame.to_json(orient="split"))
+    assert set(told) == {"columns", "index", "data"}
+    assert probabilities(server.ask(PATHS[0], told)) == EXPECTED
+    assert probabilities(server.ask(PATHS[0], frame.to_csv().encode(), content_type="text/csv")) == EXPECTED
+    frame.index = [4, 1, 7, 8, 9]
+    table = pa.Table.from_pandas(frame)
+    assert table.column_names[-1] == "__index_level_0__"
+    _, _, body = server.request(PATHS[0], stream_of(table), content_type=STREAM)
+    assert read(body)["probability"].to_pylist() == EXPECTED
+    assert "column ''" in server.error(PATHS[0], {"instances": [{**RECORDS[0], "": 1}]})

@@ -42,7 +42,7 @@ class Split(msgspec.Struct):
 
     columns: list[str]
     data: list[list[Any]]
-    index: Any = None  # pandas writes it; it means nothing here
+    index: Any = None  # pandas writes it, here and there; it means nothing here
 
 
 class PredictRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -56,6 +56,7 @@ class PredictRequest(msgspec.Struct, forbid_unknown_fields=True):
     inputs: dict[str, Any] | list[Row] | None = None
     columns: list[str] | None = None
     data: list[list[Any]] | None = None
+    index: Any = None
     params: dict[str, Any] | None = None
     id: str | None = None
     unit: str | None = None
