@@ -250,6 +250,14 @@ def test_any_sql_may_be_the_goal_or_a_guardrail(ws: Workspace, sales: Any) -> No
     assert held.action == "hold"
     assert "cannot run" in found(held, "goal").reason
     assert "prize" in held.reason
+    assert ". Try it with: bascule sql" in held.reason
+
+
+def test_sql_of_two_statements_is_no_measure(ws: Workspace, sales: Any) -> None:
+    shop = sales({1: 0.3, 2: 0.3})
+    two = "select 1 as one; select prediction_id, 1.0 as value from predictions"
+    shop.send(start(ws, "ab", plan={"goal": {"measure": two}}, guardrails=QUIET), 20)
+    assert "is 2 statements; it is one query" in look(ws, shop.traffic).reason
 
 
 def test_sql_that_comes_to_no_end_holds_its_rollout(ws: Workspace, sales: Any, monkeypatch: pytest.MonkeyPatch) -> None:

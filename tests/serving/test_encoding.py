@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -135,3 +136,40 @@ def test_rows_from_objects_and_from_columns_are_the_same() -> None:
 def test_rows_that_are_no_rows(names: list[str], data: list[list[Any]], text: str) -> None:
     with pytest.raises(InputError, match=text):
         rows_of_split(names, data)
+
+
+class Fussy:
+    """A runtime that refuses what many do: no rows, missing values, infinities."""
+
+    def predict_one(self, row: Sequence[float]) -> Sequence[float]:
+        return [float(self.predict(np.array([row]))[0])]
+
+    def predict(self, matrix: np.ndarray) -> np.ndarray:
+        if not len(matrix):
+            raise ValueError("Found array with 0 sample(s)")
+        if np.isinf(matrix).any():
+            raise ValueError("Check failed: Input data contains `inf`, while `missing` is not set to `inf`")
+        if np.abs(matrix).max() > 1e39:
+            raise ValueError("Input X contains infinity or a value too large for dtype('float32').")
+        return matrix.sum(axis=1)
+
+
+def test_no_rows_are_not_asked_about() -> None:
+    model = LoadedModel("numbers", 1, bundle(fields=NUMBERS), Fussy())
+    assert model.score(Rows(0, None, np.zeros((0, 30))), 0)[0] == []
+    assert model.score(Rows(0, {name: [] for name in model.encoder.names}), 0)[0] == []
+    with pytest.raises(InputError, match="no column 'x0'"):
+        model.score(Rows(0, {name: [] for name in model.encoder.names[1:]}), 0)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("value", [math.inf, -math.inf, 1e300])
+def test_a_number_that_the_model_cannot_hold_is_named(count: int, value: float) -> None:
+    model = LoadedModel("numbers", 1, bundle(fields=NUMBERS), Fussy())
+    matrix = np.zeros((count, 30))
+    matrix[-1, 4] = value
+    with pytest.raises(
+        InputError, match=f"'{model.encoder.names[4]}' of row {count - 1} is {value:.6g}".replace("+", "[+]")
+    ):
+        model.score(Rows(count, None, matrix), 0)
+    assert model.score(Rows(count, None, np.zeros((count, 30))), 0)[0] == [0.0] * count

@@ -79,7 +79,7 @@ def read_values(
         ) from None
     except duckdb.Error as error:
         raise InputError(
-            f"The measure's SQL cannot run: {str(error).splitlines()[0]}",
+            f"The measure's SQL cannot run: {str(error).splitlines()[0].rstrip('.')}.",
             hint=f"Try it with: bascule sql {sql!r}",
         ) from error
     value, share = (np.ma.filled(rows[name].astype(np.float64), np.nan) for name in ("value", "share"))
@@ -89,6 +89,10 @@ def read_values(
 def _asked(
     connection: duckdb.DuckDBPyConnection, branch: str, deployment: Mapping[str, Any], sql: str
 ) -> dict[str, np.ndarray]:
+    if (count := len(connection.extract_statements(sql))) != 1:
+        raise InputError(
+            f"The measure's SQL is {count} statements; it is one query.", hint="Use WITH for what it needs before."
+        )
     columns = {name.lower() for name in connection.sql(sql).columns}
     if missing := {"prediction_id", "value"} - columns:
         raise InputError(

@@ -56,6 +56,8 @@ class Awaiting:
             done, of = finish, key
             finish = lambda found: done(_kept(found, of))  # noqa: E731
 
+        if not rows.count:
+            return finish(_timed(fill(answer)))
         if not model.waits or rows.count > model.inline_rows:
             if rows.count > model.inline_rows:
                 return Deferred(lambda: fill(answer), finish, _patience(answer, seconds))

@@ -20,7 +20,10 @@ from bascule.training.texthash import TextHashes
 NAN = float("nan")
 _SHOWN = 5
 LONGEST_TEXT = 4_096  # characters of a text that is hashed: they take a millisecond, of everybody's
-_OF_GAPS = re.compile(r"\bnans?\b|\bmissing\b|\bnull\b", re.IGNORECASE)  # in the words of scikit-learn and others
+# In the words of scikit-learn and others; XGBoost speaks of `missing` when it means infinities too.
+_OF_GAPS = re.compile(r"\bnans?\b|\bmissing\b|\bnull\b", re.IGNORECASE)
+_OF_INFINITIES = re.compile(r"\binf(inity|inities|inite)?\b", re.IGNORECASE)
+_LARGEST_FLOAT = 3.4028234663852886e38  # libraries that compute in 32 bits say the same of what is larger
 _WANTED = {"double": "a number", "bigint": "a whole number", "boolean": "true or false", "varchar": "a text"}
 
 
@@ -71,25 +74,32 @@ class Encoder:
         return matrix
 
     def blame(self, matrix: np.ndarray | None, error: Exception) -> None:
-        """Say which input is missing, when a model failed because it takes no missing ones.
+        """Say which input is missing, or infinite, when a model failed because it takes no such ones.
 
         Args:
             matrix: float64 [rows, inputs] that the model failed on.
 
         Raises:
-            InputError: the error speaks of missing values, and the rows have one; the text names the first.
+            InputError: the error speaks of missing or of infinite values, and the rows have one; the text names the
+                first.
         """
         words = str(error)
         if matrix is None or isinstance(error, BasculeError) or words.startswith("the step "):
             return  # what a step raises is about what it was given, whatever it says
-        if not _OF_GAPS.search(words):
-            return
-        for row, place in np.argwhere(np.isnan(matrix))[:1]:
-            raise InputError(
-                f"The column {self.names[place]!r} of row {row} is missing or of no category that the model knows, "
-                f"and the model takes no missing ones: {words.splitlines()[0][:200]}",
-                hint="Send a value, or train the model on rows that miss some.",
-            ) from error
+        if _OF_INFINITIES.search(words):
+            for row, place in np.argwhere(np.abs(matrix) > _LARGEST_FLOAT)[:1]:
+                raise InputError(
+                    f"The column {self.names[place]!r} of row {row} is {matrix[row, place]:.6g}, and the model takes "
+                    f"no such numbers: {words.splitlines()[0][:200]}",
+                    hint="Send a finite number, or leave the value out where the model takes missing ones.",
+                ) from error
+        if _OF_GAPS.search(words):
+            for row, place in np.argwhere(np.isnan(matrix))[:1]:
+                raise InputError(
+                    f"The column {self.names[place]!r} of row {row} is missing or of no category that the model knows, "
+                    f"and the model takes no missing ones: {words.splitlines()[0][:200]}",
+                    hint="Send a value, or train the model on rows that miss some.",
+                ) from error
 
 
 class _Codes(TextHashes):

@@ -149,8 +149,11 @@ class LoadedModel:
             InputError: a column is missing, not known, or has a value of the wrong type; the text names it.
         """
         columns = rows.columns
-        if self.lane is not None:
+        if self.lane is not None and rows.count:
             return self._score_there(self.lane, rows, now)
+        if self.graph.before:
+            self.named(rows)  # no rows: neither the steps nor the model are asked
+            return [], None, None
         if columns is None:
             return self._score_numbers(rows), None, None
         if rows.count == 1 and len(columns) == self.width:
@@ -292,6 +295,8 @@ class LoadedModel:
         return self._predict(matrix)
 
     def _predict(self, matrix: np.ndarray) -> list[Output]:
+        if not len(matrix):
+            return []  # many models fail on no rows
         if len(matrix) == 1:
             return [self._predict_one(matrix[0].tolist())]
         try:

@@ -45,6 +45,15 @@ async def main() -> None:
     except Exception as error:
         said["rest error"] = str(error)
     await rest.close()
+    first = InferenceRESTClient(RESTConfig(timeout=20))  # what is not told otherwise speaks KServe's first protocol
+    rows = {"instances": [[500.0, 1, True, "AA"], [2000.0, 20, False, "UA"]]}
+    said["first live"] = await first.is_server_live(http_address)
+    said["first model"] = await first.is_model_ready(http_address, "delays")
+    found = await first.infer(http_address, rows, model_name="delays")
+    said["first"] = [one["probability"] for one in found["predictions"]]
+    told = await first.explain(http_address, "delays", rows)
+    said["first explained"] = all("explanation" in one for one in told["predictions"])
+    await first.close()
     async with InferenceGRPCClient(grpc_address) as grpc:
         said["grpc live"] = await grpc.is_server_live()
         said["grpc ready"] = await grpc.is_server_ready()

@@ -21,6 +21,7 @@ NAMES = ROWS.column_names
 RECORDS = ROWS.to_pylist()
 LISTS = [list(row.values()) for row in RECORDS]
 STREAM = "application/vnd.apache.arrow.stream"
+FILE = "application/vnd.apache.arrow.file"
 PATHS = ("/v2/models/delays/predict", "/v2/models/delays/invocations")
 
 
@@ -84,6 +85,14 @@ def stream_of(table: pa.Table, **options: Any) -> bytes:
     return data
 
 
+def file_of(table: pa.Table, **options: Any) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema, **options) as writer:
+        writer.write_table(table)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
 def read(body: bytes) -> pa.Table:
     return pa.ipc.open_stream(body).read_all()
 
@@ -95,6 +104,9 @@ def test_arrow_in_and_out(server: Served) -> None:
         assert (status, headers["content-type"]) == (200, STREAM)
         assert read(body)["probability"].to_pylist() == EXPECTED
         assert read(body).column_names == ["prediction_id", "probability", "label"]
+        status, headers, body = server.request(PATHS[0], file_of(table), content_type=FILE)
+        assert (status, headers["content-type"]) == (200, STREAM)
+        assert read(body)["probability"].to_pylist() == EXPECTED
     assert (
         probabilities(server.ask(PATHS[0], stream_of(ROWS), content_type=STREAM, accept="application/json")) == EXPECTED
     )
@@ -113,7 +125,7 @@ def test_arrow_in_and_out(server: Served) -> None:
         ({"instances": [[1, 2]]}, "", "Row 0 has 2 values; the model takes 4 columns"),
         ({"instances": [LISTS[0], LISTS[0][:3]]}, "", "Row 1 of the data has 3 values"),
         ({"instances": [LISTS[0], RECORDS[0]]}, "", "Row 1 is an object"),
-        ({"instances": [5]}, "", "$.instances[0]"),
+        ({"instances": [5]}, "", "Row 0 has 1 value; the model takes 4 columns"),
         ({"inputs": {"hour": [1, 2], "night": [True]}}, "", "'night' has 1 values; 'hour' has 2"),
         ({"inputs": RECORDS, "instances": RECORDS}, "", "in 2 forms"),
         ({"instances": RECORDS, "params": {"temperature": 1}}, "", "no parameter 'temperature'"),
@@ -127,7 +139,9 @@ def test_arrow_in_and_out(server: Served) -> None:
         (b"distance,hour,night,carrier\n1,2,maybe,UA", "text/csv", "'night' has 'maybe' in row 0"),
         (b"distance,hour,night\n1,2,true", "text/csv", "no column 'carrier'"),
         (b"", STREAM, "no Arrow stream"),
-        (b"ARROW1\0\0", STREAM, "is an Arrow file"),
+        (b"ARROW1\0\0", FILE, "no Arrow stream"),
+        (file_of(ROWS)[:200], FILE, "no Arrow stream"),
+        (file_of(ROWS, options=pa.ipc.IpcWriteOptions(compression="lz4")), FILE, "compressed buffers"),
         (stream_of(ROWS)[:-40], STREAM, "Arrow stream"),
         (stream_of(ROWS, options=pa.ipc.IpcWriteOptions(compression="zstd")), STREAM, "compressed buffers"),
         (stream_of(ROWS.append_column("x", pa.array([[1]] * 5))), STREAM, "'x' is list<"),
@@ -181,3 +195,18 @@ def test_sizes_that_lie_in_an_arrow_stream(server: Served) -> None:
     for size in (-1, 2**31 - 1, 7):
         body = struct.pack("<ii", -1, size) + GOOD[8:]
         assert server.request(PATHS[0], body, content_type=STREAM)[0] == 400
+
+
+def test_what_pandas_writes_beside_the_rows_is_left_out(server: Served) -> None:
+    frame = ROWS.to_pandas()
+    frame.index += 7
+    told = json.loads(frame.to_json(orient="split"))
+    assert set(told) == {"columns", "index", "data"}
+    assert probabilities(server.ask(PATHS[0], told)) == EXPECTED
+    assert probabilities(server.ask(PATHS[0], frame.to_csv().encode(), content_type="text/csv")) == EXPECTED
+    frame.index = [4, 1, 7, 8, 9]
+    table = pa.Table.from_pandas(frame)
+    assert table.column_names[-1] == "__index_level_0__"
+    _, _, body = server.request(PATHS[0], stream_of(table), content_type=STREAM)
+    assert read(body)["probability"].to_pylist() == EXPECTED
+    assert "column ''" in server.error(PATHS[0], {"instances": [{**RECORDS[0], "": 1}]})

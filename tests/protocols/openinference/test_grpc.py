@@ -253,6 +253,21 @@ def test_what_is_no_request_is_told(stub: Any, message: Any, text: str) -> None:
     assert text in refused.value.details()
 
 
+def test_shared_memory_and_images_over_grpc(stub: Any) -> None:
+    asked = pb.ModelInferRequest(model_name="numbers")
+    one = asked.inputs.add(name="input", datatype="FP64", shape=[1, 30])
+    one.parameters["shared_memory_region"].string_param = "region"
+    with pytest.raises(grpc.RpcError) as refused:
+        stub("ModelInfer", asked)
+    assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert "does not have shared memory" in refused.value.details()
+    asked = pb.ModelInferRequest(model_name="numbers", raw_input_contents=[bytes(range(60))])
+    asked.inputs.add(name="input", datatype="UINT8", shape=[2, 5, 6, 1])
+    found = stub("ModelInfer", asked, pb.ModelInferResponse)
+    asked.inputs[0].shape[:] = [2, 30]
+    assert found.raw_output_contents == stub("ModelInfer", asked, pb.ModelInferResponse).raw_output_contents
+
+
 def test_raw_contents_of_wrong_sizes_are_told(stub: Any) -> None:
     asked = pb.ModelInferRequest(model_name="numbers", raw_input_contents=[b"\0" * 7])
     asked.inputs.add(name="input", datatype="FP64", shape=[2**40, 30])
@@ -267,6 +282,16 @@ def test_unknown_methods_branches_and_health(stub: Any) -> None:
     with pytest.raises(grpc.RpcError) as unknown:
         stub("ModelExplain", b"")
     assert unknown.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    for method, extension in (
+        ("TraceSetting", "trace"),
+        ("LogSettings", "logging"),
+        ("SystemSharedMemoryStatus", "system_shared_memory"),
+        ("CudaSharedMemoryRegister", "cuda_shared_memory"),
+    ):
+        with pytest.raises(grpc.RpcError) as elsewhere:
+            stub(method, b"")
+        assert elsewhere.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        assert f"This server does not have '{extension}'" in elsewhere.value.details()
     assert stub("/grpc.health.v1.Health/Check", b"") == b"\x08\x01"
     assert stub("/grpc.health.v1.Health/Check", b"\x0a\x06delays") == b"\x08\x01"
     assert stub("/grpc.health.v1.Health/Check", b"\x0a\x04nope") == b"\x08\x02"

@@ -41,6 +41,7 @@ def test_a_client_tells_its_story(python: Path, server: Served) -> None:
     assert "unknown model: 'x'" in said.pop("rest error")
     assert "unknown model: 'x'" in said.pop("grpc error")
     assert said.pop("no model") is False
-    for name in ("rest", "rest binary", "grpc", "grpc raw"):
+    for name in ("rest", "rest binary", "grpc", "grpc raw", "first"):
         assert said.pop(name) == expected, name
-    assert said == dict.fromkeys(("live", "ready", "model", "grpc live", "grpc ready", "grpc model"), True)
+    questions = ("live", "ready", "model", "grpc live", "grpc ready", "grpc model")
+    assert said == dict.fromkeys((*questions, "first live", "first model", "first explained"), True)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bascule.catalog import now
@@ -50,6 +51,37 @@ def test_rows_in_every_form(server: Served, body: dict[str, Any]) -> None:
     assert first["prediction_id"] < second["prediction_id"]
 
 
+def test_rows_may_be_nested_as_images_are_and_single_values_where_the_model_has_one_column(server: Served) -> None:
+    image = np.arange(60).reshape(2, 5, 6, 1) / 7
+    flat = server.ask("/v2/models/numbers/predict", {"instances": image.reshape(2, 30).tolist()})["predictions"]
+    for shape in ((2, 5, 6), (2, 5, 6, 1), (2, 1, 5, 1, 6)):
+        for body in ({"instances": image.reshape(shape).tolist()}, image.reshape(shape).tolist()):
+            found = server.ask("/v2/models/numbers/predict", body)["predictions"]
+            assert [one["probability"] for one in found] == [one["probability"] for one in flat]
+    listed = server.ask("/v2/models/one/predict", {"instances": [[0.5], [None]]})["predictions"]
+    plain = server.ask("/v2/models/one/predict", {"instances": [0.5, None]})["predictions"]
+    assert [one["probability"] for one in plain] == [one["probability"] for one in listed]
+
+
+def test_kserves_first_protocol_finds_its_paths(server: Served) -> None:
+    assert server.ask("/") == {"status": "alive"}
+    assert server.ask("/v1/models") == server.ask("/v2/models")
+    assert server.ask("/v1/models/delays") == {"name": "delays", "ready": True}
+    assert server.ask("/branch/main/v1/models/delays/versions/2") == {"name": "delays", "ready": True}
+    wanted = server.ask(PREDICT, {"instances": [ROW]})["predictions"][0]["probability"]
+    found = server.ask("/v1/models/delays:predict", {"instances": [VALUES]})["predictions"][0]
+    assert found["probability"] == wanted
+    assert "explanation" not in found
+    told = server.ask("/v1/models/delays:explain", {"instances": [ROW]})["predictions"][0]
+    assert told["explanation"]["base"]
+    second = server.ask("/v1/models/delays/versions/2:predict", {"instances": [ROW]})
+    assert second["model_version"] == "2"
+    assert "'nope' is not deployed" in server.error("/v1/models/nope:predict", {"instances": [ROW]}, 404)
+    assert "is not for this path" in server.error("/v1/models/delays:predict", status=405)
+    for path in ("/v1/models/delays:infer", "/v1/models/delays/version/1", "/branch/main/", "/v1/models/a/b/c:predict"):
+        assert "There is no path" in server.error(path, status=404)
+
+
 def test_every_task_answers_in_its_words(server: Served) -> None:
     three = server.ask("/v2/models/three/predict", {"instances": [ROW], "id": "x"})
     assert three["id"] == "x"
@@ -76,7 +108,10 @@ def test_values_may_be_missing(server: Served) -> None:
         ({"instances": [{}]}, "has no rows"),
         ({"columns": COLUMNS}, "need both"),
         ({"rows": [ROW]}, "unknown field `rows`"),
-        ({"instances": [5]}, "$.instances[0]"),
+        ({"instances": [5]}, "Row 0 has 1 value; the model takes 4 columns"),
+        ({"instances": [VALUES, ROW]}, "Row 1 is an object, and row 0 is a list"),
+        ({"instances": [VALUES, 5]}, "Row 1 is a value, and row 0 is a list"),
+        ({"instances": [[[1.0, 2], [3]]]}, "Row 0 has 3 values"),
         ({"instances": [{**ROW, "hour": [1]}]}, "'hour' has [1] in row 0"),
         ({"instances": [{**ROW, "hours": 1}]}, "Did you mean 'hour'?"),
         ({"instances": [{**ROW, "distance": "far"}]}, "'distance' needs a number; row 0 has 'far'"),

@@ -150,6 +150,33 @@ def test_one_tensor_of_whole_rows_in_any_number_type(client: Any, datatype: str,
     assert result.as_numpy("probability").tolist() == expected.tolist()
 
 
+@pytest.mark.parametrize("binary", [True, False])
+def test_an_image_is_a_row(client: Any, binary: bool) -> None:
+    rows = np.random.default_rng(1).integers(0, 255, (3, 30)).astype(np.uint8)
+    expected = bundle(fields=tuple(_numbers())).predictor.predict(rows.astype(np.float64)).tolist()
+    for shape in ((3, 5, 6), (3, 5, 6, 1), (3, 1, 5, 6), (3, 1, 30)):
+        for count in (3, 1):
+            one = http.InferInput("image", [count, *shape[1:]], "UINT8")
+            one.set_data_from_numpy(rows.reshape(shape)[:count], binary_data=binary)
+            assert client("infer", "numbers", [one]).as_numpy("probability").tolist() == expected[:count]
+    one = http.InferInput("image", [1, 4, 6], "UINT8")
+    one.set_data_from_numpy(rows.reshape(-1)[:24].reshape(1, 4, 6), binary_data=binary)
+    with pytest.raises(utils.InferenceServerException, match="24 values a row; the model reads 30 numbers"):
+        client("infer", "numbers", [one])
+
+
+def test_shared_memory_is_told_to_be_elsewhere(client: Any) -> None:
+    one, output = http.InferInput("input", [1, 30], "FP64"), http.InferRequestedOutput("probability")
+    one.set_shared_memory("region", 240)
+    with pytest.raises(utils.InferenceServerException, match=r"does not have shared memory.*'input'") as refused:
+        client("infer", "numbers", [one])
+    assert refused.value.status() == "501"
+    output.set_shared_memory("region", 8)
+    with pytest.raises(utils.InferenceServerException, match=r"does not have shared memory.*'probability'") as refused:
+        client("infer", "delays", columns(True), outputs=[output])
+    assert refused.value.status() == "501"
+
+
 def test_classification(client: Any) -> None:
     result = client("infer", "three", columns(True), outputs=[http.InferRequestedOutput("probability", class_count=2)])
     found = result.as_numpy("probability")

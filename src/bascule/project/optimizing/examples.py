@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,12 +95,13 @@ class _Example(msgspec.Struct):
 
 def _encoded_example(text: str, signature: Signature) -> np.ndarray | None:
     try:
-        told = msgspec.json.decode(text, type=_Example) if text else _Example()
+        # MLflow's clients write NaN where a value is missing, which the stricter reader of JSON refuses.
+        told = msgspec.convert(json.loads(text), _Example) if text else _Example()
         if told.columns:
             known = rows_of_split([str(one) for one in told.columns], told.data)
             return Encoder(signature).encode(known.columns or {}, known.count) if known.count else None
         rows = np.array(told.inputs, dtype=np.float64)
-    except (msgspec.MsgspecError, InputError, ValueError):
+    except (msgspec.MsgspecError, InputError, ValueError, RecursionError):
         return None
     return rows if rows.ndim == 2 and rows.shape[1] == len(signature.inputs) else None
 

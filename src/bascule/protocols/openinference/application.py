@@ -57,6 +57,7 @@ class Application:
         self._features = Features(plane.features, vectors)
         self._routes: dict[bytes, tuple[Route, Action | None]] = {}
         self._of_branch: dict[str, Action] = {
+            "v1/models": self._models,
             "v2/models": self._models,
             "v2/models/stats": self._all_stats,
             "v2/repository/index": self._index,
@@ -138,6 +139,8 @@ class Application:
             return json_response(metadata.server_metadata())
         if route.action == "v2/health/live":
             return json_response({"live": True})
+        if not route.action:
+            return json_response({"status": "alive"})
         return self._server_ready(route)
 
     def _server_ready(self, route: Route) -> Answered:

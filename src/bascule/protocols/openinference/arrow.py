@@ -1,7 +1,8 @@
-"""Rows as an Arrow IPC stream, and answers as one."""
+"""Rows as an Arrow IPC stream or file, and answers as a stream."""
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import Any
 
@@ -19,6 +20,8 @@ from bascule.serving.scoring import MOST_ROWS, Answer
 TYPE = b"application/vnd.apache.arrow.stream"
 HINT = "Send an Arrow IPC stream: pyarrow.ipc.new_stream(sink, table.schema)."
 MOST_COLUMNS = 10_000
+_INDEX = re.compile(r"__index_level_[0-9]+__")
+_FILE = b"ARROW1\0\0"
 _RECORD_BATCH, _DICTIONARY_BATCH = 3, 2
 _number = struct.Struct("<i").unpack_from
 _unsigned = struct.Struct("<I").unpack_from
@@ -29,9 +32,14 @@ def read_rows(body: bytes, model: LoadedModel) -> Rows:
     """Return the rows of a body.
 
     Raises:
-        InputError: it is no Arrow stream, or a column is of a type that no model reads; the text names it.
+        InputError: it is no Arrow stream or file, or a column is of a type that no model reads; the text names it.
     """
     table, names = _read(body)
+    known = model.taken()
+    index = [name for name in names if _INDEX.fullmatch(name) and name not in known]
+    if index:  # pandas writes its index; it means nothing here
+        table = table.drop_columns(index)
+        names = table.schema.names
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"The column {twice!r} is there twice.")
@@ -64,8 +72,8 @@ def response(answer: Answer) -> Response:
 
 
 def _read(body: bytes) -> tuple[pa.Table, list[str]]:
-    if body[:6] == b"ARROW1":
-        raise InputError("The body is an Arrow file.", hint=HINT)
+    if body[:8] == _FILE:  # a file is a stream with a few bytes before it, and a table of its parts behind its end
+        body = body[len(_FILE) :]
     try:
         _refuse_compression(body)
         reader = pa.ipc.open_stream(body)

@@ -12,7 +12,7 @@ from bascule import __version__
 from bascule.protocols.openinference import routes
 from bascule.protocols.openinference.features import FeatureRequest
 from bascule.protocols.openinference.messages import IndexRequest, InferRequest, LoadRequest
-from bascule.protocols.openinference.plain import PredictRequest
+from bascule.protocols.openinference.plain import PredictRequest, Row
 from bascule.protocols.openinference.truth import TruthRow, TruthRows
 
 REF = "#/components/schemas/{name}"
@@ -87,7 +87,7 @@ class Said(msgspec.Struct, frozen=True):
 
 _INVOKE = Said(
     "Predict, for clients of MLflow's scoring server.",
-    (PredictRequest, list[dict[str, Any] | list[Any]]),
+    (PredictRequest, list[Row]),
     PredictAnswer,
     explains=True,
     others=("text/csv", ARROW),
@@ -95,6 +95,8 @@ _INVOKE = Said(
 _TRUTH = Said("Tell what became true, by prediction id or by entity.", (TruthRow, TruthRows, list[TruthRow]))
 SAID: Mapping[str, Said] = {
     "openapi.json": Said("This port, described in OpenAPI 3.1."),
+    "": Said("Whether the process lives, for clients of KServe's first protocol."),
+    "v1/models": Said("The names of what is served."),
     "v2": Said("Who answers, and which extensions it has."),
     "v2/health/live": Said("Whether the process lives."),
     "v2/health/ready": Said("Whether it answers and can keep what it answers."),
@@ -153,6 +155,10 @@ def _places() -> Iterator[tuple[str, str, str]]:
         for model in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
             for action, methods in routes.OF_MODEL.items():
                 yield from ((f"{prefix}{model}/{action}".rstrip("/"), one, f"model:{action}") for one in methods)
+        for model in ("/v1/models/{name}", "/v1/models/{name}/versions/{version}"):
+            for verb, action in routes.OF_V1.items():
+                methods = routes.OF_MODEL[action.removeprefix("model:")]
+                yield from ((f"{prefix}{model}{verb}", method, action) for method in methods)
         for action, methods in routes.OF_REPOSITORY.items():
             path = f"{prefix}/v2/repository/models/{{name}}/{action}"
             yield from ((path, method, f"repository:{action}") for method in methods)
@@ -160,7 +166,7 @@ def _places() -> Iterator[tuple[str, str, str]]:
 
 def _operation(path: str, method: str, said: Said, known: Mapping[str, Any]) -> dict[str, Any]:
     asked = [name for name in PARAMETERS if f"{{{name}}}" in path or (name == "explain" and said.explains)]
-    words = path.translate(str.maketrans("/-.", "___", "{}")).strip("_")
+    words = path.translate(str.maketrans("/-.:", "____", "{}")).strip("_") or "root"
     answer = {JSON: {"schema": known[repr(said.answer)]}} if said.answer else {"text/plain": {}}
     answer |= {kind: {} for kind in said.others}
     problem = {"$ref": REF.format(name=Problem.__name__)}

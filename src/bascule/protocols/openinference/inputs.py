@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from bascule.errors import InputError
 from bascule.protocols.openinference.binary import Buffer, header_length, split_texts, take_tensors
 from bascule.protocols.openinference.datatypes import Datatype, datatype_named, datatype_of, from_bfloat16
 from bascule.protocols.openinference.messages import (
+    Asked,
     InferRequest,
     RowRequest,
     SingleRequest,
@@ -22,10 +24,12 @@ from bascule.protocols.openinference.messages import (
     read_row,
     read_single,
 )
+from bascule.serving.http.message import HttpProblem
 from bascule.serving.model import LoadedModel
 from bascule.serving.rows import Rows
 
 AnyRequest = InferRequest | SingleRequest | RowRequest
+MOST_DIMENSIONS = 8  # of a row: more than any image has
 _NAN = float("nan")
 
 
@@ -94,9 +98,9 @@ def rows_of(request: InferRequest, model: LoadedModel, binary: Mapping[int, Buff
             )
         size = shape[0] if len(shape) == 1 or (len(shape) == 2 and shape[1] == 1) else -1
         if size < 0:
-            if len(shape) == 2 and len(inputs) == 1 and model.numeric and shape[1] != model.width:
+            if len(shape) > 1 and len(inputs) == 1 and model.numeric and min(shape) >= 0:
                 raise InputError(
-                    f"The input {name!r} has {shape[1]} values a row; the model reads {model.width} numbers."
+                    f"The input {name!r} has {prod(shape[1:])} values a row; the model reads {model.width} numbers."
                 )
             raise InputError(f"The input {name!r} has the shape {_shown(shape)}; a column has [rows] or [rows, 1].")
         if size != count:
@@ -118,6 +122,7 @@ def _values(tensor: Tensor, count: int, blobs: bool = False) -> list[Any]:
     if count and data and type(data[0]) is list:
         data = _flat(tensor.name, data, tensor.shape)
     if len(data) != count:
+        demand_no_sharing(tensor)
         raise InputError(
             f"The input {tensor.name!r} has {len(data)} elements; its shape {_shown(tensor.shape)} says {count}."
         )
@@ -156,12 +161,12 @@ def _array(tensor: Tensor, datatype: Datatype, data: Buffer, count: int) -> np.n
 
 def _is_matrix(tensor: Tensor, model: LoadedModel) -> bool:
     """Whether a request's only input holds whole rows: it is no column's name, and has a place for each input."""
-    return (
-        is_no_column(tensor.name, model)
-        and len(tensor.shape) == 2
-        and tensor.shape[1] == model.width
-        and tensor.shape[0] >= 0
-    )
+    rows, *of_row = tensor.shape or [-1]
+    if rows < 0 or not of_row or not is_no_column(tensor.name, model):
+        return False
+    if len(of_row) > 1:  # an image, say: [rows, height, width, channels]
+        return len(of_row) <= MOST_DIMENSIONS and min(of_row) > 0 and prod(of_row) == model.width
+    return of_row[0] == model.width
 
 
 def is_no_column(name: str, model: LoadedModel) -> bool:
@@ -178,7 +183,7 @@ def _matrix(tensor: Tensor, part: Buffer | None, model: LoadedModel) -> Rows:
     datatype = datatype_named(tensor.datatype)
     if datatype.dtype is None:
         raise InputError(f"The input {tensor.name!r} is BYTES; whole rows are numbers.")
-    count = tensor.shape[0] * tensor.shape[1]
+    count = tensor.shape[0] * model.width
     if part is None and tensor.shape[0] == 1:
         row = _values(tensor, count)
         return Rows(1, None, row=row if None not in row else [_NAN if value is None else value for value in row])
@@ -186,7 +191,7 @@ def _matrix(tensor: Tensor, part: Buffer | None, model: LoadedModel) -> Rows:
         flat = _array(tensor, datatype, part, count).astype(np.float64, copy=False)  # of doubles it is the body itself
     else:
         flat = np.array(_values(tensor, count), dtype=np.float64)
-    return Rows(tensor.shape[0], None, flat.reshape(tensor.shape))
+    return Rows(tensor.shape[0], None, flat.reshape(tensor.shape[0], model.width))
 
 
 def _raw_request(size: int, model: LoadedModel) -> InferRequest:
@@ -196,7 +201,13 @@ def _raw_request(size: int, model: LoadedModel) -> InferRequest:
         datatype = datatype_named(datatype_of(columns[0].type))
         tensor = Tensor(columns[0].name, [size // datatype.size if datatype.size else 1], datatype.name)
     elif model.numeric and model.joiner is None:
-        tensor = Tensor("input", [size // (8 * model.width), model.width], "FP64")
+        row = 8 * model.width
+        if size % row:
+            raise InputError(
+                f"A raw request holds whole rows of {model.width} FP64, {row} bytes each; {size} bytes came.",
+                hint="Send the JSON header too, with its length in Inference-Header-Content-Length, for another type.",
+            )
+        tensor = Tensor("input", [size // row, model.width], "FP64")
     else:
         raise InputError(
             f"A raw request feeds a model of one input; this one takes {len(columns)}.",
@@ -238,7 +249,19 @@ def _wrong_element(tensor: Tensor, datatype: Datatype, data: list[Any]) -> Input
     return InputError(f"The input {tensor.name!r} is {datatype.name}; element {place} is {text}.")
 
 
+def demand_no_sharing(tensor: Tensor | Asked) -> None:
+    """Refuse a tensor whose values are in memory that the client would share, or are to go there."""
+    shared = next((name for name in tensor.parameters or {} if name.startswith("shared_memory")), None)
+    if shared is not None:
+        raise HttpProblem(
+            501,
+            f"This server does not have shared memory, asked for by the parameter {shared!r} of {tensor.name[:80]!r}.",
+            hint="Send the values themselves; GET /v2 lists the extensions that it has.",
+        )
+
+
 def _without_data(tensor: Tensor) -> InputError:
+    demand_no_sharing(tensor)
     if tensor.data is UNSET:
         return InputError(
             f"The input {tensor.name!r} has no data.", hint="Write its values as a list, one for each row."

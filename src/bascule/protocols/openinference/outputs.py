@@ -12,7 +12,7 @@ from msgspec import Raw
 
 from bascule.errors import InputError, suggestion
 from bascule.protocols.openinference.binary import join_texts
-from bascule.protocols.openinference.inputs import AnyRequest
+from bascule.protocols.openinference.inputs import AnyRequest, demand_no_sharing
 from bascule.protocols.openinference.letter import EXAMPLE_ID, Letter, letter_of
 from bascule.protocols.openinference.messages import Asked, Parameters
 from bascule.serving.http import Response
@@ -51,8 +51,7 @@ def check_outputs(request: AnyRequest, model: LoadedModel) -> None:
                 f"There is no output named {asked.name[:80]!r}.", hint=suggestion(asked.name, names, "output")
             )
         parameters = asked.parameters or {}
-        if any(name.startswith("shared_memory") for name in parameters):
-            raise InputError("Shared memory is not supported.", hint="Leave the shared_memory parameters out.")
+        demand_no_sharing(asked)
         _classification(asked.name, parameters, model)
 
 

@@ -18,6 +18,9 @@ from bascule.serving.rows import Rows, rows_of_columns, rows_of_records, rows_of
 from bascule.serving.scoring import Answer
 
 HINT = 'Send {"instances": [{"COLUMN": VALUE, …}, …]} or {"columns": ["COLUMN", …], "data": [[VALUE, …], …]}.'
+Row = dict[str, Any] | list[Any] | str | int | float | bool | None  # the last ones of a model of one column
+_KINDS: dict[type, str] = {dict: "an object", list: "a list"}
+_DEEPEST = 8
 _SEPARATED, _ARROW = b"text/csv", b"application/vnd.apache.arrow"
 
 
@@ -39,20 +42,21 @@ class Split(msgspec.Struct):
 
     columns: list[str]
     data: list[list[Any]]
-    index: Any = None  # pandas writes it; it means nothing here
+    index: Any = None  # pandas writes it, here and there; it means nothing here
 
 
 class PredictRequest(msgspec.Struct, forbid_unknown_fields=True):
     """A request to predict. One of the forms holds the rows."""
 
-    instances: list[dict[str, Any] | list[Any]] | None = None
+    instances: list[Row] | None = None
     records: list[dict[str, Any]] | None = None
     dataframe_records: list[dict[str, Any]] | None = None
     split: Split | None = None
     dataframe_split: Split | None = None
-    inputs: dict[str, Any] | list[dict[str, Any] | list[Any]] | None = None
+    inputs: dict[str, Any] | list[Row] | None = None
     columns: list[str] | None = None
     data: list[list[Any]] | None = None
+    index: Any = None
     params: dict[str, Any] | None = None
     id: str | None = None
     unit: str | None = None
@@ -105,7 +109,7 @@ def predict_response(asked: Asked, answer: Answer, name: str) -> Response:
 def _read_json(body: bytes, model: LoadedModel) -> tuple[PredictRequest, Rows]:
     try:
         if body.lstrip()[:1] == b"[":  # records alone, as MLflow's first version took them
-            request = PredictRequest(instances=read_message(body, list[dict[str, Any] | list[Any]]))
+            request = PredictRequest(instances=read_message(body, list[Row]))
         else:
             request = read_message(body, PredictRequest)
     except InputError as error:
@@ -142,17 +146,37 @@ def _forms(request: PredictRequest, model: LoadedModel) -> list[Callable[[], Row
 
 
 def _rows(rows: Sequence[Any], model: LoadedModel) -> Rows:
-    """Return rows that came as objects, or as lists of values in the order of the model's columns."""
-    if all(type(row) is dict for row in rows):
+    """Return rows that came as objects, or as values in the order of the model's columns.
+
+    Values are a list a row, or nested lists that have as many values as the model has columns (an image, say); of a
+    model of one column they may stand by themselves.
+    """
+    kinds = set(map(type, rows))
+    if kinds <= {dict}:
         return rows_of_records(rows)
-    for place, row in enumerate(rows):
-        if type(row) is not list:
-            raise InputError(f"Row {place} is an object; rows are all objects, or all lists of values.", hint=HINT)
+    if dict in kinds or (list in kinds and len(kinds) > 1):
+        place = next(at for at, row in enumerate(rows) if type(row) is not type(rows[0]))
+        raise InputError(
+            f"Row {place} is {_KINDS.get(type(rows[place]), 'a value')}, and row 0 is "
+            f"{_KINDS.get(type(rows[0]), 'a value')}; rows are all objects, or all lists of values.",
+            hint=HINT,
+        )
+    if list not in kinds:
+        rows = [[value] for value in rows]
+    elif any(type(value) is list for value in rows[0]):
+        rows = [_leaves(row) for row in rows]
     width = len(rows[0])
     for names in (list(model.encoder.names), [column.name for column in model.columns]):
         if len(names) == width:
             return rows_of_split(names, rows)
     raise InputError(
-        f"Row 0 has {width} values; the model takes {len(model.columns)} columns.",
+        f"Row 0 has {width} value{'s' * (width != 1)}; the model takes {len(model.columns)} columns.",
         hint="Send them by name, or in the order that GET /v2/models/NAME lists them in.",
     )
+
+
+def _leaves(row: list[Any], depth: int = 0) -> list[Any]:
+    """Return the values of nested lists, in their order; `_DEEPEST` levels of them."""
+    if depth == _DEEPEST or not any(type(value) is list for value in row):
+        return row
+    return [leaf for value in row for leaf in (_leaves(value, depth + 1) if type(value) is list else (value,))]

@@ -23,6 +23,8 @@ OF_MODEL = {
     "ground-truth": ("POST",),
 }
 OF_SERVER = {
+    "": ("GET",),
+    "v1/models": ("GET",),
     "v2": ("GET",),
     "v2/health/live": ("GET",),
     "v2/health/ready": ("GET",),
@@ -37,7 +39,9 @@ OF_SERVER = {
     "metrics": ("GET",),
     "openapi.json": ("GET",),
 }
-OF_MAIN_ALONE = ("metrics", "openapi.json")  # of the process, whatever branch
+OF_MAIN_ALONE = ("", "metrics", "openapi.json")  # of the process, whatever branch
+# KServe's first protocol, which its client speaks when it is not told otherwise: what stands behind a model's name.
+OF_V1 = {"": "model:ready", ":predict": "model:predict", ":explain": "model:predict"}
 OF_REPOSITORY = {"load": ("POST",), "unload": ("POST",)}
 _WORDS = frozenset({"branch", "v1", "v2", "models", "versions", "repository", *OF_MODEL, *OF_REPOSITORY})
 # What other servers of the protocol have beside it, and this one has not.
@@ -94,6 +98,8 @@ def _route(path: bytes) -> Route:
         return Route(whole, _methods(OF_SERVER[whole]), branch)
     if parts[:2] == ["v2", "models"] and len(parts) > 2:
         return _model_route(path, branch, parts[2], parts[3:])
+    if parts[:2] == ["v1", "models"] and len(parts) in (3, 5):
+        return _first_route(path, branch, parts[2:])
     if parts[:3] == ["v2", "repository", "models"] and len(parts) == 5 and parts[4] in OF_REPOSITORY:
         return Route(f"repository:{parts[4]}", _methods(OF_REPOSITORY[parts[4]]), branch, parts[3])
     raise _unknown(path)
@@ -107,6 +113,18 @@ def _model_route(path: bytes, branch: str | None, name: str, rest: list[str]) ->
     if len(rest) > 1 or action not in OF_MODEL:
         raise _unknown(path)
     return Route(f"model:{action}", _methods(OF_MODEL[action]), branch, name, version)
+
+
+def _first_route(path: bytes, branch: str | None, rest: list[str]) -> Route:
+    """Return what a path of KServe's first protocol means: `M`, `M:predict`, `M/versions/1:explain`."""
+    last, colon, verb = rest[-1].rpartition(":")
+    name, *of_version = [*rest[:-1], last if colon else verb]
+    action = OF_V1.get(f":{verb}" if colon else "")
+    if action is None or (of_version and of_version[0] != "versions"):
+        raise _unknown(path)
+    version = version_of(of_version[1]) if of_version else None
+    methods = _methods(OF_MODEL[action.removeprefix("model:")])
+    return Route(action, methods, branch, name, version, "shap" if verb == "explain" and colon else None)
 
 
 def _parts(path: bytes) -> list[str]:

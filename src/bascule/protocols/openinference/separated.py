@@ -37,6 +37,8 @@ def read_rows(body: bytes, model: LoadedModel) -> Rows:
     if not lines or not any(lines[0]):
         raise InputError("The body has no rows.", hint="Its first line names the columns, separated by commas.")
     names, data = lines[0], [line for line in lines[1:] if line]
+    if names[0] == "" and len(names) > 1 and all(len(line) == len(names) for line in data):
+        names, data = names[1:], [line[1:] for line in data]  # pandas writes its index; it means nothing here
     rows = rows_of_split(names, data)
     kinds: dict[str, str] = {field.name: field.type for field in model.signature.inputs}
     kinds |= {column.name: column.type for column in model.columns}

@@ -118,6 +118,8 @@ _PATHS[HEALTH] = Method(
     lambda _: {"status": SERVING},
     {"status": NOT_SERVING},
 )
+# What other servers of the protocol have beside it, and this one has not: methods of these names, and the extension.
+_ELSEWHERE = {"Trace": "trace", "Log": "logging", "System": "system_shared_memory", "Cuda": "cuda_shared_memory"}
 _INFER = f"{PACKAGE}ModelInfer".encode()
 _STREAM = f"{PACKAGE}ModelStreamInfer".encode()
 
@@ -153,8 +155,7 @@ class GrpcService:
             return self._infer(request, branch, STREAM)
         method = _PATHS.get(request.path)
         if method is None:
-            shown = request.path[:80].decode("latin-1")
-            raise HttpProblem(501, f"There is no method {shown!r}.", hint=f"Those of {PACKAGE.strip('/')} are here.")
+            raise _unknown(request.path)
         return self._ask(request, method, branch)
 
     def _infer(self, request: Request, branch: bytes | None, form: Form) -> Answered:
@@ -179,6 +180,16 @@ class GrpcService:
             return _then(self._application.handle(asked), method)
         except BasculeError as error:
             return _refused(method, error)
+
+
+def _unknown(path: bytes) -> HttpProblem:
+    shown = path[:80].decode("latin-1")
+    name = shown.removeprefix(PACKAGE)
+    extension = next((one for start, one in _ELSEWHERE.items() if name != shown and name.startswith(start)), None)
+    if extension is None:
+        return HttpProblem(501, f"There is no method {shown!r}.", hint=f"Those of {PACKAGE.strip('/')} are here.")
+    hint = "ServerMetadata lists the extensions that it has."
+    return HttpProblem(501, f"This server does not have {extension!r}, asked for by {shown!r}.", hint=hint)
 
 
 def _refused(method: Method, error: BasculeError) -> Response:
