@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -39,9 +40,12 @@ def strength(values: Sequence[Any], label: Floats, binary: bool) -> float:
 
 def binned(values: Sequence[Any]) -> npt.NDArray[np.int64]:
     """Bin numbers: 0 for null, then quantile bins of numbers and times, or one bin for each text."""
-    values = [_moment(value) if isinstance(value, date) else value for value in values]
-    if all(value is None or isinstance(value, (int, float)) for value in values):
-        numbers = np.array([np.nan if value is None else float(value) for value in values])
+    kinds = set(map(type, values))  # few, where looking at each of many values takes a second
+    if any(issubclass(kind, date) for kind in kinds):
+        values = [_moment(value) if isinstance(value, date) else value for value in values]
+        kinds = set(map(type, values))
+    if all(issubclass(kind, (int, float, NoneType)) for kind in kinds):
+        numbers = np.array(values, dtype=np.float64)  # None is NaN
         known = np.isfinite(numbers)
         codes = np.zeros(len(numbers), dtype=np.int64)
         if known.any():

@@ -76,7 +76,7 @@ def section(raw: object, kind: type[S], path: KeyPath) -> S:
             values[name] = {key: section(one, named, (*path, name, key)) for key, one in raw[name].items()}
         else:
             values[name] = _value(raw[name], hint, (*path, name))
-    missing = [name for name in kind.__struct_fields__ if name not in values and _is_required(kind, name)]
+    missing = [name for name in _required(kind) if name not in values]
     if missing:
         raise Refused(
             path, f"lacks the key {missing[0]!r}.", f"Write {missing[0]} = … ({allowed(_fields(kind)[missing[0]])})"
@@ -210,9 +210,9 @@ def _sections_of(hint: Any) -> type[Section] | None:
     return _section_of(get_args(inner)[1]) if get_origin(inner) is dict else None
 
 
-def _is_required(kind: type[Section], name: str) -> bool:
-    field = next(one for one in msgspec.structs.fields(kind) if one.name == name)
-    return field.required
+@functools.cache  # it evaluates every annotation of the section, and a project has many sections
+def _required(kind: type[Section]) -> tuple[str, ...]:
+    return tuple(one.name for one in msgspec.structs.fields(kind) if one.required)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ Endpoints are plain functions and run in a thread, so that one that waits for a 
 from __future__ import annotations
 
 import difflib
+import functools
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
@@ -166,7 +167,7 @@ def read_query(request: Request, kind: Any, *, strict: bool) -> Any:
     Raises:
         InputError: naming the parameter, what was found and what is allowed.
     """
-    fields = {f.encode_name: f for f in msgspec.structs.fields(kind)} if kind is not None else {}
+    fields = {f.encode_name: f for f in _fields(kind)} if kind is not None else {}
     values: dict[str, Any] = {}
     for name in request.query_params:
         if name in fields:
@@ -213,14 +214,19 @@ def _convert(values: dict[str, Any], kind: Any, what: str) -> Any:
 
 def _check_whole_numbers(found: Any, what: str) -> None:
     """Refuse whole numbers that no column of the catalog holds."""
-    for one in msgspec.structs.fields(found) if isinstance(found, msgspec.Struct) else ():
+    for one in _fields(type(found)) if isinstance(found, msgspec.Struct) else ():
         value = getattr(found, one.name)
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
             raise InputError(f"The {what} cannot be used: {one.encode_name} is beyond 64 bits: {str(value)[:40]}.")
 
 
+@functools.cache  # it evaluates every annotation
+def _fields(kind: Any) -> tuple[msgspec.structs.FieldInfo, ...]:
+    return msgspec.structs.fields(kind)
+
+
 def _fields_of(kind: Any) -> str:
     try:
-        return f"Known: {', '.join(f.encode_name for f in msgspec.structs.fields(kind))}."
+        return f"Known: {', '.join(f.encode_name for f in _fields(kind))}."
     except TypeError:
         return ""

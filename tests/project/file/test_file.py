@@ -27,6 +27,16 @@ from bascule.project.file import NAMED, SINGLE
 from bascule.project.sections import ProjectSections
 
 
+def test_what_a_section_may_hold_is_looked_up_once(
+    write_project: WriteProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For each setting it was the better part of the start of every command."""
+    path = write_project()
+    first = load_project(path)
+    monkeypatch.setattr(msgspec.structs, "fields", lambda kind: pytest.fail(f"looks at {kind} again"))
+    assert load_project(path).project == first.project
+
+
 def test_a_project_is_read_whole(write_project: WriteProject) -> None:
     project = load_project(write_project())
     assert project.project.name == "shop"

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from bascule.errors import InputError, MissingExtra, NotFound
-from bascule.training.threads import THREADS, calm_threads
+from bascule.training.lightgbm_core import lightgbm_core
+from bascule.training.threads import THREADS
 from bascule.training.trainer import (
     MetricPoint,
     Progress,
@@ -129,9 +130,8 @@ def train(data: TrainingData, settings: TrainerSettings, progress: Progress) -> 
 
 
 def _libraries() -> tuple[Any, Any]:
-    calm_threads()
     try:
-        import lightgbm
+        lightgbm = lightgbm_core()
         import optuna
     except ImportError:
         raise MissingExtra("Training", "train") from None
