@@ -13,7 +13,6 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from bascule.errors import InputError
 from bascule.training import TrainingData, fit_linear
 from bascule.training.linear import read_linear, write_linear
-from bascule.training.logistic import logistic, ridge
 
 Make = Callable[..., TrainingData]
 
@@ -40,39 +39,6 @@ def test_predictions_are_those_of_the_scikit_learn_pipeline(made_data: Make, tas
         theirs = model.fit(matrix, data.train.label).predict_proba(fresh)  # type: ignore[attr-defined]
         theirs = theirs[:, 1] if task == "binary" else theirs
     np.testing.assert_allclose(ours.predict(fresh), theirs, atol=2e-5)
-
-
-def hard(kind: str) -> np.ndarray:
-    """A design whose plain normal equations, without the penalty, have no single answer."""
-    random = np.random.default_rng(3)
-    design = random.normal(size=(80, 4))
-    if kind == "wide":
-        return random.normal(size=(30, 90))
-    if kind == "the same column twice":
-        return np.hstack([design, design[:, :1]])
-    if kind == "separable":
-        return np.sign(design) * (10 + np.abs(design))
-    if kind == "rare":
-        return np.where(np.arange(80)[:, None] == 0, 30.0, design)
-    return np.zeros((40, 2))
-
-
-@pytest.mark.parametrize("classes", [2, 4])
-@pytest.mark.parametrize("kind", ["wide", "the same column twice", "separable", "rare", "constant"])
-def test_hard_designs_are_solved_as_scikit_learn_does(kind: str, classes: int) -> None:
-    design = hard(kind)
-    codes = np.clip((design[:, 0] > 0) + (design[:, 1] > 0) * (classes // 2), 0, classes - 1).astype(np.int64)
-    codes[:classes] = np.arange(classes)
-    weights, intercept = logistic(design, codes, classes)
-    theirs = LogisticRegression(C=1.0, tol=1e-10, max_iter=20_000).fit(design, codes)
-    scores = design @ weights + intercept
-    said = 1 / (1 + np.exp(-scores)) if classes == 2 else np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
-    known = theirs.predict_proba(design)
-    np.testing.assert_allclose(said, known[:, 1:] if classes == 2 else known, atol=2e-5)
-    np.testing.assert_allclose(weights, theirs.coef_.T, atol=2e-4)
-    values = design[:, 0] * 3 + codes
-    slope, base = ridge(design, values)
-    np.testing.assert_allclose(design @ slope[:, 0] + base, Ridge(alpha=1.0).fit(design, values).predict(design))
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])

@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from bascule.training.bundle import ModelBundle
 from bascule.training.label import Target
-from bascule.training.lightgbm_core import lightgbm_core
 from bascule.training.signature import Signature, encode, infer_signature
+from bascule.training.threads import calm_threads
 
 Floats = npt.NDArray[np.float64]
 EXPLAINED = 2_000
@@ -54,8 +54,9 @@ def selected_in(
     Returns:
         None when LightGBM is not installed, or a fold has fewer than 100 rows.
     """
+    calm_threads()
     try:
-        lightgbm = lightgbm_core()
+        import lightgbm
     except ImportError:
         return None
     if rows.num_rows < folds * FEWEST:

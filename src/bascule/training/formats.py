@@ -15,11 +15,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from bascule.errors import InputError, MissingExtra, NotFound
-from bascule.training.lightgbm_core import lightgbm_core
 from bascule.training.lightgbm_trees import pairs, readable
 from bascule.training.linear import read_linear
 from bascule.training.signature import Signature
-from bascule.training.threads import THREADS
+from bascule.training.threads import THREADS, calm_threads
 
 FORMATS = {
     "catboost": "bascule.training.catboost_models:load_catboost",
@@ -115,8 +114,9 @@ def load_lightgbm(model: bytes, signature: Signature) -> Predictor:
 
     LightGBM's parser trusts its input, so the outline is compared with the signature first.
     """
+    calm_threads()
     try:
-        lightgbm = lightgbm_core()
+        import lightgbm
     except ImportError:
         raise MissingExtra("LightGBM models", "train") from None
     text = lightgbm_text(model, signature)

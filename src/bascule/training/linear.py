@@ -1,15 +1,16 @@
 """Linear models as plain numbers: the baseline that every model must beat, and the trainer called `linear`.
 
-What is kept is JSON: medians, means, scales, weights. Prediction is numpy alone.
+The fit is scikit-learn's; what is kept is JSON: medians, means, scales, weights. Prediction is numpy alone.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from bascule.errors import InputError, MissingExtra
-from bascule.training.logistic import logistic, ridge
 from bascule.training.signature import Signature
 from bascule.training.spec import Task
 
@@ -95,7 +96,7 @@ def fit_linear(matrix: np.ndarray, label: np.ndarray, signature: Signature, *, s
         seed: of the draw.
 
     Raises:
-        MissingExtra: what training needs is not installed.
+        MissingExtra: scikit-learn is not installed.
     """
     if len(matrix) > MOST_FIT_ROWS:
         drawn = np.sort(np.random.default_rng(seed).choice(len(matrix), MOST_FIT_ROWS, replace=False))
@@ -171,20 +172,22 @@ def _one_hot(name: str, values: np.ndarray) -> tuple[Term, np.ndarray]:
 
 def _solve(design: np.ndarray, label: np.ndarray, signature: Signature) -> tuple[np.ndarray, np.ndarray]:
     try:
+        from sklearn.linear_model import LogisticRegression, Ridge
         from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
     except ImportError:
         raise MissingExtra("Training", "train") from None
     output = signature.output
+    if output.task != "regression" and len(np.unique(label)) == 1:
+        return np.zeros((design.shape[1], _outputs(signature))), _certain(int(label[0]), _outputs(signature))
     with threadpool_limits(limits=1):
         if output.task == "regression":
-            return ridge(design, label)
-        present, codes = np.unique(label.astype(np.int64), return_inverse=True)
-        if len(present) == 1:
-            return np.zeros((design.shape[1], _outputs(signature))), _certain(int(present[0]), _outputs(signature))
-        weights, intercept = logistic(design, codes, len(present))
+            ridge = Ridge(alpha=1.0, solver="cholesky").fit(design, label)
+            return np.atleast_2d(ridge.coef_).T, np.atleast_1d(ridge.intercept_)
+        solver: Any = LogisticRegression(C=1.0, solver="newton-cholesky", max_iter=100, tol=1e-6)
+        fitted = solver.fit(design, label.astype(np.int64))
     if output.task == "binary":
-        return weights, intercept
-    return _spread(weights, intercept, present, len(output.classes))
+        return fitted.coef_.T, fitted.intercept_
+    return _spread(fitted.coef_.T, fitted.intercept_, fitted.classes_, len(output.classes))
 
 
 def _outputs(signature: Signature) -> int:

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from bascule.errors import InputError, MissingExtra, NotFound
-from bascule.training.lightgbm_core import lightgbm_core
-from bascule.training.threads import THREADS
+from bascule.training.threads import THREADS, calm_threads
 from bascule.training.trainer import (
     MetricPoint,
     Progress,
@@ -130,8 +129,9 @@ def train(data: TrainingData, settings: TrainerSettings, progress: Progress) -> 
 
 
 def _libraries() -> tuple[Any, Any]:
+    calm_threads()
     try:
-        lightgbm = lightgbm_core()
+        import lightgbm
         import optuna
     except ImportError:
         raise MissingExtra("Training", "train") from None

@@ -14,7 +14,7 @@ def train(data: TrainingData, settings: TrainerSettings, progress: Progress) -> 
 
     Raises:
         InputError: `params` is not empty: this trainer has none.
-        MissingExtra: what training needs is not installed.
+        MissingExtra: scikit-learn is not installed.
     """
     if settings.params:
         raise InputError(
