@@ -12,6 +12,7 @@ from bascule.delivery.pairs import read_pairs
 from bascule.delivery.sequential import log_e_split
 from bascule.errors import NotFound
 from bascule.history import Workspace
+from bascule.web.pages.deployments import _over_time
 
 GOOD, SAME, SHUFFLED = {1: 0.2, 2: 0.2, 3: 1.0}, 2, 3
 DAY = 86_400_000_000
@@ -327,6 +328,19 @@ def test_a_value_that_is_no_number_is_another_than_any(ws: Workspace, traffic_of
         row |= {"score": score, "output": f'{{"value":{value}}}', "shadow": '{"version":1,"score":1.0}'}
     differs = read_pairs(traffic.connection(), "main", deployment, 0.05).differs
     assert set(differs) == {float(score != 1.01)}
+
+
+def test_the_difference_that_is_drawn_is_the_one_that_was_seen(ws: Workspace, traffic_of) -> None:
+    deployment = start(ws, SAME, steps=[30, 100])
+    traffic = traffic_of(GOOD)
+    traffic.send(deployment, 300, failed={2: 0.1})
+    found = finding(look(ws, traffic), "errors").detail
+    (bad, asked), (stable_bad, stable_asked) = found["canary"], found["stable"]
+    _, low, high, seen = found["course"][-1]
+    assert seen == round(bad / asked - stable_bad / stable_asked, 5) > 0
+    assert low < seen < high
+    drawn = _over_time({"rule": "errors", "margin": 0.01}, found["course"])
+    assert str(seen) in drawn.data
 
 
 def test_a_change_by_a_person_meanwhile_wins(ws: Workspace, traffic_of) -> None:

@@ -40,6 +40,25 @@ assert "duckdb" in sys.modules
 """
 
 
+DEPLOYED = """
+import sys
+from bascule.history import Workspace
+from bascule.web import at_hand
+
+ws, tick = Workspace.create(sys.argv[1]), at_hand()
+tick.run(ws)
+assert not {"bascule.server.native", "bascule.web.app"} & sys.modules.keys()
+ws.history.commit("main", {"deployments/d": {"name": "d"}}, message="Deploy")
+tick.run(ws)
+assert {"bascule.server.native", "bascule.web.app"} <= sys.modules.keys()
+"""
+
+
+def test_where_something_is_deployed_a_rollback_waits_for_no_loading(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", DEPLOYED, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.slow
 def test_tracking_and_an_idle_scheduler_load_no_engine(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", STARTED, str(tmp_path)], capture_output=True, text=True, check=False)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import subprocess
 import sys
@@ -46,3 +48,18 @@ def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
         other.communicate()
     with FileLock(path), pytest.raises(Locked), FileLock(path):
         pass
+
+
+def test_on_a_full_disk_it_is_held_without_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "a.lock"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with FileLock(path, "me"), pytest.raises(Locked) as error, FileLock(path):
+            pass
+    assert error.value.note == ""
+    with FileLock(path, "me"):
+        assert path.read_text() == "me"
+    assert path.read_text() == ""

@@ -35,7 +35,7 @@ def up(
     from bascule.server.settings import ServerSettings
     from bascule.server.supervisor import up as serve_all
     from bascule.server.ticks import ticks
-    from bascule.web import create_early_app
+    from bascule.web import at_hand, create_early_app
 
     place = common.open().place
 
@@ -53,7 +53,7 @@ def up(
         place.workspace,
         settings,
         partial(create_early_app, folder=place.folder),
-        ticks=ticks(place.folder),
+        ticks=[*ticks(place.folder), at_hand()],
         announce=announce,
     )
     say("Stopped.")

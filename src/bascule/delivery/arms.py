@@ -88,7 +88,7 @@ def events_finding(rule: str, what: str, rows: sequential.Floats, margin: float,
 
 
 def with_course(finding: Finding, course: Sequence[tuple[int, ...]], of: int, rules: Guardrails) -> Finding:
-    """A finding with the bounds of the difference of both rates as they were over time, to be kept and drawn.
+    """A finding with the difference of both rates and its bounds as they were over time, to be kept and drawn.
 
     Args:
         course: as `read_course` gives it; `of` is the place of the canary's events in it.
@@ -99,7 +99,8 @@ def with_course(finding: Finding, course: Sequence[tuple[int, ...]], of: int, ru
         mine = sequential.rate_interval(row[of], row[1], rules.alpha / 2)
         theirs = sequential.rate_interval(row[of + 3], row[4], rules.alpha / 2)
         low, high = max(low, mine[0] - theirs[1]), min(high, mine[1] - theirs[0])
-        path.append([row[0], round(low, 5), round(high, 5)])
+        seen = row[of] / max(row[1], 1) - row[of + 3] / max(row[4], 1)
+        path.append([row[0], round(low, 5), round(high, 5), round(seen, 5)])
     return replace(finding, detail={**finding.detail, "course": path})
 
 

@@ -29,6 +29,12 @@ def check_steps(project: ProjectFile) -> None:
         raise project.problem(("model", "steps", asks), "has no members.", 'Name them: members = { other = "MODEL" }')
     if steps.members and not asks:
         raise project.problem(("model", "steps", "members"), "are asked by nothing.", "Write a route or a combine.")
+    if project.model and project.model.name in steps.members:
+        raise project.problem(
+            ("model", "steps", "members"),
+            f"has {project.model.name!r}, which is the model itself.",
+            f'Give another version of it another name: members = {{ before = "{project.model.name}@1" }}',
+        )
     if steps.takes and not steps.before:
         raise project.problem(("model", "steps", "takes"), "means nothing without before.")
     for name in STEPS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -42,10 +42,9 @@ class FileLock:
             note = held.read().strip()
             held.close()
             raise Locked(note) from None
-        held.seek(0)
-        held.truncate()
-        held.write(self.note)
-        held.flush()
+        with suppress(OSError):  # on a full disk it is held without a note
+            held.truncate(0)
+            os.write(held.fileno(), self.note.encode())
         self._file = held
         return self
 

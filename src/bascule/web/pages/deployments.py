@@ -221,11 +221,12 @@ def _difference(finding: dict[str, Any], low: Path, high: Path) -> Chart:
 
 
 def _over_time(finding: dict[str, Any], course: Path) -> Chart:
-    """The bounds of the difference in an event's rate, as they closed in over time, and what is allowed."""
+    """The difference in an event's rate and its bounds, as they closed in over time, and what is allowed."""
     end = course[-1][2] - course[-1][1]
     shown = [row for row in course if row[2] - row[1] <= _ROOM * end] or course[-1:]
     at, low, high = ([row[place] for row in shown] for place in (0, 1, 2))
-    bounds = Line("canary less stable", at, [(a + b) / 2 for a, b in zip(low, high, strict=True)], low, high)
+    seen = [row[3] if len(row) > 3 else (row[1] + row[2]) / 2 for row in shown]  # older evidence has the bounds alone
+    bounds = Line("canary less stable", at, seen, low, high)
     marks = [Mark("allowed", y=finding["margin"], tone="ok"), Mark("", y=0.0)]
     title = {"errors": "Difference in failed requests", "latency": "Difference in slow answers"}[finding["rule"]]
     return chart(title, [bounds], unit="canary less stable", marks=marks)
