@@ -187,6 +187,19 @@ def test_a_branch_is_tried_before_it_merges(trained: Path, bascule: Bascule) -> 
 
 
 @pytest.mark.slow
+def test_a_preview_asks_what_the_branch_changed(trained: Path, bascule: Bascule) -> None:
+    assert bascule("deploy").code == 0
+    assert bascule("deploy", "another", "1", "--model", "delays").code == 0
+    second(trained)
+    assert bascule("branch", "trial").code == 0
+    preview = ("preview", "trial", "--json")
+    assert "/models/another/predict" in bascule(*preview).json()["curl"]
+    all_at_once = ("--strategy", "all_at_once")
+    assert bascule("deploy", "delays", "2", *all_at_once, "--branch", "trial").code == 0
+    assert "/branch/trial/v2/models/delays/" in bascule(*preview).json()["curl"]
+
+
+@pytest.mark.slow
 def test_a_goal_may_read_tables_and_other_records(trained: Path, bascule: Bascule) -> None:
     assert bascule("deploy").code == 0
     second(trained)

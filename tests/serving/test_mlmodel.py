@@ -24,7 +24,7 @@ from bascule.registry import external
 from bascule.registry.versions import served
 from bascule.serving.deployment import serve_deployment
 from bascule.serving.loading import Loader
-from bascule.serving.mlmodel import bundle_of
+from bascule.serving.mlmodel import bundle_of, bundle_of_pickles
 from bascule.serving.model import LoadedModel
 from bascule.serving.rows import Rows
 from bascule.serving.runtime import load_runtime
@@ -62,6 +62,73 @@ def sklearn_files(task: str = "binary") -> tuple[dict[str, bytes], Any]:
     fitted = make_pipeline(StandardScaler(), last).fit(ROWS, label)
     told = mlmodel("sklearn", pickled_model="model.skops", serialization_format="skops", sklearn_version="1.9.1")
     return {"MLmodel": told, "model.skops": skops.dumps(fitted)}, fitted
+
+
+def categorical_booster(values: list[Any], typed: bool = True) -> tuple[dict[str, bytes], Any, Any]:
+    """A LightGBM model of a number and a pandas category, with the rows that it learned from."""
+    lightgbm = pytest.importorskip("lightgbm")
+    import pandas as pd
+
+    rng = np.random.default_rng(5)
+    rows = pd.DataFrame({"x": rng.normal(size=600), "kind": rng.choice(np.array(values, dtype=object), 600)})
+    label = rng.random(600) < np.where(rows["kind"] == values[1], 0.9, 0.1)
+    rows["kind"] = rows["kind"].astype("category")
+    settings = {"objective": "binary", "verbose": -1, "num_threads": 1, "min_data_per_group": 5, "cat_smooth": 1}
+    booster = lightgbm.train(settings, lightgbm.Dataset(rows, label.astype(int)), 5)
+    kind = "string" if isinstance(values[0], str) else "long"
+    inputs = [{"type": "double", "name": "x"}, {"type": kind, "name": "kind"}] if typed else None
+    told = mlmodel("lightgbm", inputs, data="model.lgb")
+    return {"MLmodel": told, "model.lgb": booster.model_to_string().encode()}, booster, rows
+
+
+@pytest.mark.parametrize("typed", [True, False])
+def test_a_lightgbm_booster_of_pandas_categories(typed: bool) -> None:
+    files, booster, rows = categorical_booster(["oslo", "bergen", "Å"], typed)
+    bundle = unpack_model(bundle_of(reader(files), {}))
+    kind = bundle.signature.inputs[1]
+    assert (kind.type, kind.categories) == ("varchar", ("bergen", "oslo", "Å"))
+    model = LoadedModel("b", 1, bundle, load_runtime(bundle))
+    columns = {"x": rows["x"].tolist(), "kind": rows["kind"].tolist()}
+    columns["kind"][:2] = [None, "unseen"]
+    rows["kind"] = [None, None, *rows["kind"][2:]]
+    expected = booster.predict(rows.astype({"kind": "category"}))
+    found = model.score(Rows(600, columns), 0)[0]
+    assert found == expected.tolist()
+    assert len(set(found[2:])) > 1
+
+
+def test_xgboosts_categories_of_numbers_are_places_too() -> None:
+    xgboost = pytest.importorskip("xgboost")
+    import pandas as pd
+
+    def files(values: list[int]) -> dict[str, bytes]:
+        rows = pd.DataFrame({"x": ROWS[:, 0], "kind": np.resize(values, len(ROWS))}).astype({"kind": "category"})
+        model = xgboost.XGBClassifier(n_estimators=2, max_depth=2, enable_categorical=True).fit(rows, LABEL)
+        inputs = [{"type": "double", "name": "x"}, {"type": "long", "name": "kind"}]
+        told = mlmodel("xgboost", inputs, data="model.ubj")
+        return {"MLmodel": told, "model.ubj": bytes(model.get_booster().save_raw("ubj"))}
+
+    with pytest.raises(InputError, match=r"'kind' was a pandas category of \[2007, 2008\], which XGBoost"):
+        bundle_of(reader(files([2007, 2008])), {})
+    assert unpack_model(bundle_of(reader(files([0, 1])), {})).signature.names() == ("x", "kind")
+
+
+def test_numbers_that_were_pandas_categories_are_refused_where_they_are_no_places() -> None:
+    files, booster, rows = categorical_booster([2007, 2008, 2009])
+    with pytest.raises(InputError, match=r"'kind' was a pandas category of \[2007, 2008, 2009\]"):
+        bundle_of(reader(files), {})
+    with pytest.raises(InputError, match=r"were pandas categories, \[\[2007, 2008, 2009\]\]"):
+        bundle_of_pickles({"model.pkl": pickle.dumps(booster)}, "b", {})
+    files, booster, rows = categorical_booster([0, 1, 2])
+    assert unpack_model(bundle_of_pickles({"model.pkl": pickle.dumps(booster)}, "b", {})).format == "pickled"
+    bundle = unpack_model(bundle_of(reader(files), {}))
+    model = LoadedModel("b", 1, bundle, load_runtime(bundle))
+    matrix = rows.astype({"kind": int}).to_numpy(dtype=np.float64)
+    assert model.score(Rows(600, None, matrix), 0)[0] == booster.predict(rows).tolist()
+    cut = files["model.lgb"].replace(b"pandas_categorical:[[0, 1, 2]]", b"pandas_categorical:[[0, 1, 2], [5]]")
+    assert cut != files["model.lgb"]
+    with pytest.raises(InputError, match="2 columns of pandas categories"):
+        bundle_of(reader({**files, "model.lgb": cut}), {})
 
 
 @pytest.mark.slow

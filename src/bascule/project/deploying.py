@@ -134,9 +134,23 @@ def preview_of(workspace: Workspace, branch: str, url: str, grpc: str) -> Previe
     names = tuple(serving)
     http = f"{base}/v2" if branch == MAIN else f"{base}/branch/{_quoted(branch)}/v2"
     metadata = {} if branch == MAIN else {"x-bascule-branch": branch}
-    model = _asked(workspace, branch, names[0], serving[names[0]]) if names else "NAME"
+    chosen = _tried(workspace, branch, serving)
+    model = _asked(workspace, branch, chosen, serving[chosen]) if chosen is not None else "NAME"
     curl = f"curl {http}/models/{model}/predict -d '{{\"instances\": [{{…}}]}}'"
     return Preview(branch, http, grpc, metadata, names, curl)
+
+
+def _tried(workspace: Workspace, branch: str, serving: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Return the deployment that a branch is tried by: one that it changed, else one whose model it changed, else the
+    first; None where nothing is in service."""
+    history = workspace.history
+    changed: set[str] = set()
+    for prefix in ("deployments/", "models/"):
+        here, main = (history.digests(history.resolve(of), prefix) for of in (branch, MAIN))
+        changed.update(path for path, digest in here.items() if digest != main.get(path))
+    of_rules = (name for name in serving if f"deployments/{name}" in changed)
+    of_models = (name for name, held in serving.items() if f"models/{held['model']}" in changed)
+    return next(of_rules, next(of_models, next(iter(serving), None)))
 
 
 def _asked(workspace: Workspace, branch: str, name: str, deployment: Mapping[str, Any]) -> str:

@@ -16,11 +16,12 @@ import yaml
 from msgspec.structs import replace
 
 from bascule.errors import InputError, NotFound
+from bascule.serving.pandas_categories import demand_places, with_pandas_categories
 from bascule.serving.texts import with_texts
 from bascule.training import Field, Output, Signature, pack_model
 from bascule.training.trainer import TrainedModel
 
-READ_TEXTS = ("catboost", "sklearn")  # flavors whose models may read texts
+READ_TEXTS = ("catboost", "lightgbm", "sklearn")  # flavors whose models may read texts
 LARGEST = 4 << 30
 LARGEST_TEXT = 16 << 20
 # MLflow's types of columns, and those of an input here.
@@ -143,12 +144,16 @@ def _columns(about: Mapping[str, Any], texts: bool = False) -> Columns:
             fields.append(Field(name=name, type="varchar"))
             continue
         if not name or kind not in TYPES:
-            raise InputError(
-                f"The input {name[:80]!r} has the type {kind[:40]!r}; numbers and truths are served.",
-                hint="Encode texts and times before the model, and log that model.",
-            )
+            raise _of_another_type(name, kind)
         fields.append(Field(name=name, type=TYPES[kind]))  # type: ignore[arg-type]
     return tuple(fields)
+
+
+def _of_another_type(name: str, kind: str) -> InputError:
+    return InputError(
+        f"The input {name[:80]!r} has the type {kind[:40]!r}; numbers and truths are served.",
+        hint="Encode texts and times before the model, and log that model.",
+    )
 
 
 def _told_columns(about: Mapping[str, Any]) -> tuple[tuple[str, str], ...] | None:
@@ -191,6 +196,10 @@ def _of_lightgbm(flavor: Mapping[str, Any], read: Read, columns: Columns) -> tup
     objective, classes = header.get("objective", "").partition(" ")[0], int(header.get("num_class", "1") or 1)
     task = "multiclass" if classes > 1 else "binary" if objective in ("binary", "cross_entropy") else "regression"
     inputs = _fitting(columns, names or None, int(header.get("max_feature_idx", "-1")) + 1)
+    inputs = with_pandas_categories(data, header, inputs)
+    for one in inputs:
+        if one.type == "varchar" and one.categories is None:
+            raise _of_another_type(one.name, "string")
     return "lightgbm", data, _signature(inputs, task, classes)
 
 
@@ -217,6 +226,7 @@ def _of_xgboost(flavor: Mapping[str, Any], read: Read, columns: Columns) -> tupl
     classes = int(learner.get("learner_model_param", {}).get("num_class", 0))
     task = "multiclass" if classes > 1 else "binary" if objective == "binary:logistic" else "regression"
     inputs = _fitting(columns, booster.feature_names, booster.num_features())
+    demand_places(booster, inputs)
     return "xgboost", data, _signature(inputs, task, classes)
 
 

@@ -167,6 +167,12 @@ class _Object:
     def __init__(self, held: Any) -> None:
         if not callable(getattr(held, "predict", None)):
             raise TypeError(f"the pickle holds a {type(held).__name__}, which has no predict")
+        lists = getattr(held, "pandas_categorical", None)  # a Booster of LightGBM
+        if any(list(one) != list(range(len(one))) for one in lists or ()):
+            raise TypeError(
+                f"columns were pandas categories, {str(lists)[:80]}, which LightGBM knows by their places alone: sent "
+                "as they are they would be taken for others; make them texts and log the Booster as LightGBM's own text"
+            )
         names = getattr(held, "feature_names_in_", None)
         if names is None and callable(getattr(held, "feature_name", None)):
             names = held.feature_name()  # a Booster of LightGBM
