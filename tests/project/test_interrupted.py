@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import resource
@@ -160,20 +161,21 @@ def test_a_kill_in_any_step_leaves_a_sound_workspace(
 
 
 MOUNTED = """\
-set -e
-mount -t tmpfs -o size="$SIZE"k small "$PLACE"
-cp -r . "$PLACE"
-cd "$PLACE"
-set +e
-"$PYTHON" -m bascule run > "$OUT/first.out" 2> "$OUT/first.err"
-echo $? > "$OUT/first"
-mount -o remount,size=200m "$PLACE"
-"$PYTHON" -m bascule doctor > "$OUT/doctor.out" 2>&1
-echo $? > "$OUT/doctor"
-"$PYTHON" -m bascule run > "$OUT/second.out" 2> "$OUT/second.err"
-echo $? > "$OUT/second"
-"$PYTHON" -m bascule audit verify > /dev/null 2>&1
-echo $? > "$OUT/audit"
+import json, os, shutil, subprocess, sys
+from pathlib import Path
+from tests.kills.forked import Commands
+
+place, out, size = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "small", place], check=True)
+shutil.copytree(".", place, dirs_exist_ok=True)
+commands, said = Commands(place, outputs=out), {}
+said["first"] = commands.run("run")
+subprocess.run(["mount", "-o", "remount,size=200m", place], check=True)
+said["doctor"] = commands.run("doctor")
+said["second"] = commands.run("run")
+said["audit"] = commands.run("audit", "verify")
+commands.close()
+print(json.dumps({name: [ended.code, ended.out, ended.err] for name, ended in said.items()}))
 """
 
 
@@ -185,59 +187,62 @@ def can_mount() -> bool:
     return subprocess.run(probe, capture_output=True, check=False).returncode == 0
 
 
+def mounted(script: str, folders: pytest.TempPathFactory, size: int) -> Any:
+    """Run a script in a namespace where it may mount a disk of so many KiB; return the document that it prints."""
+    places = [str(folders.mktemp(name)) for name in ("small", "out")]
+    command = ["unshare", "-Urm", sys.executable, "-c", script, *places, str(size)]
+    paths = os.pathsep.join([str(SOURCE), str(Path(__file__).parents[2])])
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not can_mount(), reason="no file system can be mounted here")
 @pytest.mark.parametrize("size", [100, 1000, 2070])
-def test_a_full_disk_stops_a_run_and_the_next_one_continues(parcels: Path, tmp_path_factory: Any, size: int) -> None:
+def test_a_full_disk_stops_a_run_and_the_next_one_continues(
+    parcels: Path, tmp_path_factory: pytest.TempPathFactory, size: int
+) -> None:
     """`size` is how many KiB are left: each is met in another step."""
     taken = int(subprocess.check_output(["du", "-sk", str(parcels)]).split()[0])
-    out, place = tmp_path_factory.mktemp("out"), tmp_path_factory.mktemp("small")
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(SOURCE),
-        "PYTHON": sys.executable,
-        "SIZE": str(taken + size),
-        "PLACE": str(place),
-        "OUT": str(out),
-    }
-    command = ["unshare", "-Urm", "sh", "-c", MOUNTED]
-    subprocess.run(command, cwd=parcels, env=environment, check=True, capture_output=True)
-    codes = {name: int((out / name).read_text()) for name in ("first", "doctor", "second", "audit")}
-    said = (out / "first.err").read_text()
-    assert codes == {"first": 3, "doctor": 0, "second": 0, "audit": 0}, said + (out / "doctor.out").read_text()
-    assert "Traceback" not in said
-    assert "full" in said or "No space left" in said
-    assert "ree some space" in said
-    assert "steps ran" in (out / "second.out").read_text()
+    said = mounted(MOUNTED, tmp_path_factory, taken + size)
+    assert [said[name][0] for name in ("first", "doctor", "second", "audit")] == [3, 0, 0, 0], said
+    error = said["first"][2]
+    assert "Traceback" not in error
+    assert "full" in error or "No space left" in error
+    assert "ree some space" in error
+    assert "steps ran" in said["second"][1]
 
 
 BEGUN = """\
-mount -t tmpfs -o size="$SIZE"k small "$PLACE"
-"$PYTHON" -m bascule init data --label "orders.minutes_late > 15" --into "$PLACE" > "$OUT/first.out" 2> "$OUT/first.err"
-echo $? > "$OUT/first"
-find "$PLACE" -mindepth 1 > "$OUT/left"
-mount -o remount,size=20m "$PLACE"
-"$PYTHON" -m bascule init data --label "orders.minutes_late > 15" --into "$PLACE" > /dev/null 2> "$OUT/second.err"
-echo $? > "$OUT/second"
+import json, subprocess, sys
+from pathlib import Path
+from tests.kills.forked import Commands
+
+place, out, size = sys.argv[1:]
+subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "small", place], check=True)
+commands = Commands(Path.cwd(), outputs=Path(out))
+words = ("init", "data", "--label", "orders.minutes_late > 15", "--into", place)
+first = commands.run(*words)
+left = [str(path) for path in Path(place).rglob("*")]
+subprocess.run(["mount", "-o", "remount,size=20m", place], check=True)
+second = commands.run(*words)
+commands.close()
+print(json.dumps({"first": [first.code, first.err], "left": left, "second": [second.code, second.err]}))
 """
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not can_mount(), reason="no file system can be mounted here")
 @pytest.mark.parametrize("size", [8, 200])
-def test_a_full_disk_leaves_no_half_project(parcels: Path, tmp_path_factory: Any, size: int) -> None:
+def test_a_full_disk_leaves_no_half_project(parcels: Path, tmp_path_factory: pytest.TempPathFactory, size: int) -> None:
     """`size` is what the project's disk has, in KiB: too little for its files, or for its workspace."""
-    out, place = tmp_path_factory.mktemp("out"), tmp_path_factory.mktemp("small")
-    paths = {"PLACE": str(place), "OUT": str(out), "PYTHONPATH": str(SOURCE), "PYTHON": sys.executable}
-    command = ["unshare", "-Urm", "sh", "-c", BEGUN]
-    environment = {**os.environ, **paths, "SIZE": str(size)}
-    subprocess.run(command, cwd=parcels, env=environment, check=True, capture_output=True)
-    said = (out / "first.err").read_text()
-    assert (out / "first").read_text() == "3\n", said
-    assert (out / "left").read_text() == ""
-    assert "No space left" in said or "full" in said
-    assert "Traceback" not in said
-    assert (out / "second").read_text() == "0\n", (out / "second.err").read_text()
+    said = mounted(BEGUN, tmp_path_factory, size)
+    code, error = said["first"]
+    assert (code, said["left"]) == (3, []), error
+    assert "No space left" in error or "full" in error
+    assert "Traceback" not in error
+    assert said["second"][0] == 0, said["second"]
 
 
 @pytest.mark.slow

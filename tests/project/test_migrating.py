@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -289,17 +286,6 @@ def test_position_deletes_of_another_engine_go_along(
     assert sorted(found) == ["after", "anna-0", "anna-2", "anna-3", "boris-1", "boris-3"]
 
 
-KILLED = """
-import sys, os, time
-from pathlib import Path
-from bascule.history import Workspace
-from bascule.project.migrating import migrate
-print("begun", flush=True)
-migrate(Workspace.open(sys.argv[1]), catalog=sys.argv[2], storage=sys.argv[3])
-print("done", flush=True)
-"""
-
-
 @pytest.mark.slow
 def test_a_catalog_that_was_only_made_is_as_good_as_none(filled: Workspace, database: str, tmp_path: Path) -> None:
     """As a copy leaves it that is killed before its first row."""
@@ -313,23 +299,17 @@ def test_a_catalog_that_was_only_made_is_as_good_as_none(filled: Workspace, data
 def test_killed_at_any_moment_and_repeated(filled: Workspace, database: str, s3: str, tmp_path: Path) -> None:
     before, folder = seen(tmp_path / "w"), tmp_path / "w"
     started = settings_of(folder)
-    switched = 0
+    switched, commands = 0, Commands(folder)
     for attempt in range(40):
-        process = subprocess.Popen(
-            [sys.executable, "-c", KILLED, str(folder), database, s3], stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(0.05 * 1.4**attempt)  # close together at first, where most of it happens
-        process.send_signal(signal.SIGKILL)
-        rest = process.stdout.read()
-        process.wait()
-        process.stdout.close()
+        # Close together at first, where most of it happens.
+        words = ("migrate", "--to-catalog", database, "--to-storage", s3)
+        ended = commands.run(*words, kill_after=0.05 * 1.4**attempt)
         if settings_of(folder) != started:
             switched = attempt + 1
             break
         assert seen(folder) == before  # nothing has happened, and it can be used
-        assert not rest
+        assert (ended.code, ended.out) == (-signal.SIGKILL, "")
+    commands.close()
     assert switched > 2
     migrate(Workspace.open(folder), catalog=database, storage=s3)
     assert seen(folder) == before

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +14,7 @@ from bascule.errors import AlreadyExists, CheckFailed, InputError, NotFound
 from bascule.history import Workspace
 from bascule.lake.doctor import check
 from bascule.verbs import OpenProject
+from tests.kills.forked import Commands
 
 PEOPLE = [{"id": 1, "name": "ann", "score": 1.5}, {"id": 2, "name": "bob", "score": 2.5}]
 
@@ -125,12 +123,13 @@ def test_the_command_line_says_the_same(project: OpenProject, tmp_path: Path) ->
     (tmp_path / "people.csv").write_text("id,name\n1,ann\n2,bob\n", encoding="utf-8")
     (tmp_path / "more.csv").write_text("id,name\n2,bea\n3,cyd\n", encoding="utf-8")
 
+    commands = Commands(tmp_path)
+
     def run(*words: str, code: int = 0) -> tuple[Any, str]:
-        command = [sys.executable, "-m", "bascule", "table", *words]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-        assert done.returncode == code, done
-        assert "Traceback" not in done.stderr
-        return (json.loads(done.stdout) if "--json" in words and not code else done.stdout), done.stderr
+        done = commands.run("table", *words)
+        assert done.code == code, done
+        assert "Traceback" not in done.err
+        return (done.json() if "--json" in words and not code else done.out), done.err
 
     run("create", "people", "people.csv", "--key", "id", "--partition", "truncate(1, name)")
     said, _ = run("upsert", "people", "more.csv", "--json")
@@ -148,3 +147,4 @@ def test_the_command_line_says_the_same(project: OpenProject, tmp_path: Path) ->
     assert "half of it" in run("columns", "people", "--rename", "name", code=2)[1]
     assert "Did you mean 'people'?" in run("delete", "peple", "--where", "id = 1", code=2)[1]
     assert "more than once" in run("upsert", "people", "--sql", "from people union all from people", code=2)[1]
+    commands.close()
