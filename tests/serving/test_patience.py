@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from concurrent.futures import Future
 from contextlib import closing
 
 import pytest
 
+from bascule.errors import EnvironmentProblem
 from bascule.serving.service import Service
 from bascule.serving.workers import Lane, Program
-from bascule.serving.workers.child import WorkerSlow
+from bascule.serving.workers.child import Child, WorkerSlow
 from bascule.serving.workers.job import PREDICT, Job
 from bascule.serving.workers.patience import Patience
 from bascule.training import encode
@@ -95,3 +98,19 @@ def test_a_request_waits_for_a_worker_no_longer_than_the_service_lets_any_take()
         jobs = [put(lane, "hang") for _ in range(12)]
         assert all(told(job) is not None for job in jobs)
         assert lane.restarts <= 8
+
+
+@pytest.mark.slow
+def test_a_worker_that_cannot_be_started_takes_no_requests_from_one_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(lane_of(workers=2, timeout=5.0)) as lane:
+        monkeypatch.setattr(lane, "_start", refused)
+        os.kill(lane.pids[0], signal.SIGKILL)
+        until = time.monotonic() + 2.5  # the other thread tries once a second
+        while time.monotonic() < until:
+            assert told(put(lane, "AA")) is None
+            time.sleep(0.02)
+        assert len(lane.pids) == 1
+
+
+def refused() -> Child:
+    raise EnvironmentProblem("No memory.")
