@@ -19,7 +19,10 @@ from bascule.cli.main import application
 from bascule.delivery import deploy, rollback
 from bascule.history import Workspace
 from bascule.lake import Lake
+from bascule.registry.versions import served
 from bascule.server import create_token
+from bascule.serving.case import CRASHED
+from bascule.serving.incidents import Incidents
 from bascule.web.guess import near_pages
 from bascule.web.sections import SECTIONS
 from tests.server.conftest import Serve
@@ -501,3 +504,23 @@ def test_the_power_of_a_rollout_is_told_and_what_is_wrong_in_a_field(client: Tes
     for query, words in (("effect=x", "is no number"), ("effect=0.1&share=100", "from 1 to 99"), ("effect=-1", "more")):
         assert words in unescape(client.get(f"/deployments/delays/power?{query}").text)
     assert client.get("/preview?ref=windier-features").text.count("/branch/windier-features/v2") >= 1
+
+
+def test_the_page_and_the_api_of_a_deployment_say_what_broke(serve: Serve, copy: Filled) -> None:
+    model = copy.ws.history.get("main", "deployments/delays")["model"]
+    share = copy.ws.history.get("main", "deployments/delays")["traffic"][0]
+    entry = copy.ws.history.get("main", f"models/{model}")["versions"][str(share["version"])]
+    ledger = Incidents(copy.ws)
+    case = ledger.case(model, share["version"], str(served(entry)["artifact"]))
+    for _ in range(3):
+        case.note(CRASHED, f"its worker was ended by SIGSEGV {HOSTILE}")
+    ledger.close()
+    client = serve(copy.ws)
+    page = client.get("/deployments/delays").text
+    check_document("/deployments/delays", read(page))
+    assert "What broke" in page
+    assert "its worker was ended by SIGSEGV" in page
+    assert HOSTILE not in page
+    assert f"version {share['version']} crashed, 3×" in client.get("/deployments").text
+    (told,) = client.get("/api/bascule/v1/deployments/delays").json()["incidents"]
+    assert (told["kind"], told["times"], told["done"], told["version"]) == ("crashed", 3, "restarted", share["version"])

@@ -25,6 +25,7 @@ from sqlalchemy import (
 
 from bascule.catalog.base import metadata
 from bascule.catalog.deletions import model_deletions
+from bascule.catalog.incidents import incidents
 from bascule.catalog.runs import (
     dataset_uses,
     datasets,
@@ -61,6 +62,7 @@ __all__ = [
     "datasets",
     "experiment_tags",
     "experiments",
+    "incidents",
     "journal_parts",
     "journals",
     "latest_metrics",

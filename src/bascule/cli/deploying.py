@@ -43,6 +43,8 @@ def show(name: str, /, *, common: Common = COMMON) -> None:
         told = f"{kind[0].upper()}{kind[1:]} of version {new} against {rollout['stable']}: {found.decision['action']}."
         parts.append(f"{told} {found.decision['reason']}")
         parts.append(columns([_finding(one) for one in found.decision["findings"]]))
+    if found.incidents:
+        parts.append("\n".join(["What broke:", *(f"  {one.told()}" for one in found.incidents)]))
     answer(common, found.as_dict(), "\n\n".join(parts))
 
 

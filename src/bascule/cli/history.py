@@ -156,6 +156,8 @@ def status(*, common: Common = COMMON) -> None:
     for name, traffic in found.deployments.items():
         serves = ", ".join(f"version {t['version']} ({t['weight']} %)" for t in traffic)
         lines.append(f"  {name} serves {serves}" if serves else f"  {not_in_service(name, found.to_deploy.get(name))}")
+        lines += [f"    {one.told()}" for one in found.incidents.get(name, ())]
+        lines += [f"    Next: {found.mend[name]}"] if name in found.mend else []
         lines += [f"    version {w.version} waits until {w.until}" for w in found.waiting if w.deployment == name]
     if found.ahead_of_main:
         lines += ["", "Against main:", *(f"  {c.kind:8}{c.path}" for c in found.ahead_of_main)]

@@ -40,6 +40,7 @@ RECORDS: dict[str, SqlTable | Subquery] = {
         "experiments",
         "expirations",
         "holds",
+        "incidents",
         "jobs",
         "logged_models",
         "model_deletions",

@@ -15,6 +15,7 @@ from bascule.project.powering import Question, power_of
 from bascule.project.querying import logged
 from bascule.project.shipping import Moved, moved, serving_branch
 from bascule.registry import production
+from bascule.serving.incidents import Incident, incidents_of
 
 URL = "http://127.0.0.1:7401"
 GRPC = "127.0.0.1:7402"
@@ -28,12 +29,14 @@ class Standing:
         deployment: the object, as the history holds it.
         decision: what the controller would do now, with what each rule found; None without a rollout.
         preview: where it answers.
+        incidents: what broke while versions of its model were served, the last first.
     """
 
     branch: str
     deployment: dict[str, Any]
     decision: dict[str, Any] | None
     preview: Preview
+    incidents: list[Incident]
 
     def as_dict(self) -> dict[str, Any]:
         """The deployment as one JSON object."""
@@ -42,6 +45,7 @@ class Standing:
             **self.deployment,
             "decision": self.decision,
             "preview": asdict(self.preview),
+            "incidents": [one.as_dict() for one in self.incidents],
         }
 
 
@@ -86,7 +90,8 @@ def stands(place: Place, name: str) -> Standing:
         with logged(place.workspace, queries_of(deployment)) as connection:
             found = assess(connection, branch, deployment)
         decision = {"action": found.action, "reason": found.reason, **found.evidence}
-    return Standing(branch, deployment, decision, preview(place, branch))
+    (incidents,) = incidents_of(place.workspace, branch, [deployment])
+    return Standing(branch, deployment, decision, preview(place, branch), incidents)
 
 
 def preview(place: Place, branch: str | None = None, *, url: str | None = None, grpc: str | None = None) -> Preview:

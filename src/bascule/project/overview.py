@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -15,6 +15,9 @@ from bascule.history import Change, Commit, History
 from bascule.project.place import MAIN, Place
 from bascule.registry import get_version, production
 from bascule.registry.versions import LATEST
+from bascule.serving.case import UNLOADABLE
+from bascule.serving.incidents import Incident, incidents_of
+from bascule.serving.wanted import wanted
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class Status:
         waiting: versions that were merged and come into service later, and what has to happen first.
         follows_git: whether the branch is git's.
         to_deploy: the command that brings each deployment into service which is not, and could be.
+        incidents: for each deployment what broke of late, of versions that answer or are wanted there.
+        mend: for each of these what to do next.
     """
 
     branch: str
@@ -38,6 +43,8 @@ class Status:
     follows_git: bool
     waiting: tuple[Waiting, ...] = ()
     to_deploy: dict[str, str] = field(default_factory=dict)
+    incidents: dict[str, list[Incident]] = field(default_factory=dict)
+    mend: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """The status as one JSON object."""
@@ -50,6 +57,8 @@ class Status:
             "waiting": [asdict(one) for one in self.waiting],
             "follows_git": self.follows_git,
             "to_deploy": self.to_deploy,
+            "incidents": {name: [one.as_dict() for one in found] for name, found in self.incidents.items()},
+            "mend": self.mend,
         }
 
 
@@ -77,7 +86,34 @@ def status(place: Place) -> Status:
         one for _, obj in deployments if (one := waiting_for(place.workspace, head, obj, current)) is not None
     )
     told = dict(sorted(kinds.items())), tuple(ahead), deployed, place.follows_git, later
-    return Status(current, head, *told, to_deploy(place, head))
+    broken = _broken(place, head, [obj for _, obj in deployments])
+    mend = {obj["name"]: _mend(place, obj, broken[obj["name"]]) for _, obj in deployments if obj["name"] in broken}
+    return Status(current, head, *told, to_deploy(place, head), broken, mend)
+
+
+def _broken(place: Place, head: Commit, deployments: Sequence[Mapping[str, Any]]) -> dict[str, list[Incident]]:
+    """Return by deployment what broke of late in versions that it has in service, or means to have."""
+    found = {}
+    for deployment, incidents in zip(deployments, incidents_of(place.workspace, head, deployments), strict=True):
+        needed = {version for version, answers in wanted(deployment).items() if answers}
+        open_ones = [one for one in incidents if one.open and one.version in needed]
+        if open_ones:
+            found[str(deployment["name"])] = open_ones
+    return found
+
+
+def _mend(place: Place, deployment: Mapping[str, Any], incidents: Sequence[Incident]) -> str:
+    """Return what to do about what broke."""
+    name, where = deployment["name"], f" --branch {place.branch}" if place.branch != MAIN else ""
+    found = []
+    if any(one.kind == UNLOADABLE for one in incidents):
+        found.append("bascule doctor (what is missing)")
+    if any(one.kind != UNLOADABLE for one in incidents):
+        query = f"select at, version, inputs, output from predictions where deployment = '{name}' and score is null"
+        found.append(f'bascule sql "{query}" (the requests)')
+    if deployment["rollout"] or deployment.get("trail"):
+        found.append(f"bascule rollback deployments/{name}{where} (the version before)")
+    return "; ".join(found)
 
 
 def to_deploy(place: Place, head: Commit) -> dict[str, str]:

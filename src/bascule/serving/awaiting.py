@@ -118,8 +118,7 @@ class Awaiting:
             if isinstance(error, InputError | EnvironmentProblem | HttpProblem):
                 raise error
             answer.model.encoder.blame(matrix, error)
-            answer.error = str(error)
-            answer.late = isinstance(error, WorkerSlow)
+            answer.failed(error)
             return _timed(answer)
 
         return Deferred(lambda: None, then, _patience(answer, seconds), begin=begin, rescue=rescue)

@@ -26,12 +26,14 @@ from bascule.history import Commit, Workspace
 from bascule.naming import model_path
 from bascule.registry.versions import served
 from bascule.serving.branches import BranchState, Coming, Looked, Watched
-from bascule.serving.deployment import ServedDeployment, serve_deployment, serve_later, wanted
+from bascule.serving.deployment import ServedDeployment, serve_deployment, serve_later
 from bascule.serving.features import FeatureServer
+from bascule.serving.incidents import Incidents
 from bascule.serving.loading import Loader, NotInMemory
 from bascule.serving.model import LoadedModel, ReaderOf
 from bascule.serving.online import open_reader
 from bascule.serving.stats import VersionStats
+from bascule.serving.wanted import wanted
 
 POLL_S = 0.1
 QUERY_S = 1.0  # the heads are read so often in any case
@@ -51,6 +53,7 @@ class DataPlane:
         unloaded: (branch, deployment) that were taken out of service in this process.
         stats: the figures by (branch, deployment, version).
         features: feature vectors, by branch.
+        incidents: what became of the versions.
 
     Args:
         branch: the one that is always served; others are loaded when first asked for and dropped when nobody asks for
@@ -72,7 +75,9 @@ class DataPlane:
         self._watched: dict[str, Watched] = {}
         self._opening: dict[str, threading.Lock] = {}
         self._coming: dict[tuple[str, str], Coming] = {}
-        self._loader = Loader(ws, partial(open_reader, ws) if reader_of is None else lambda branch: reader_of)
+        self.incidents = Incidents(ws)
+        readers = partial(open_reader, ws) if reader_of is None else lambda branch: reader_of
+        self._loader = Loader(ws, readers, self.incidents)
         self.features = FeatureServer(ws)
         self._changing = threading.RLock()
         self._poll_s = poll_s
@@ -97,6 +102,7 @@ class DataPlane:
         if self._thread.ident is not None:
             self._thread.join()
         self._changes.close()
+        self.incidents.close()
 
     def state(self, branch: str | None = None) -> BranchState | None:
         """Return what a branch serves if it is loaded, at once."""

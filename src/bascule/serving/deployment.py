@@ -19,6 +19,7 @@ from bascule.serving.model import LoadedModel
 from bascule.serving.remembering import Remembered
 from bascule.serving.service import Service, read_service
 from bascule.serving.split import Split
+from bascule.serving.wanted import wanted
 from bascule.training import Signature, read_signature
 
 if TYPE_CHECKING:
@@ -258,19 +259,6 @@ def _redaction(ws: Workspace, value: Mapping[str, Any]) -> Redaction | None:
 
         key = key_of(ws)
     return Redaction(fields, float(rules.get("sample", 1.0)), key)
-
-
-def wanted(value: Mapping[str, Any]) -> dict[int, bool]:
-    """Return the versions to have in memory: True for those that must answer, False for what served before them."""
-    wanted = {int(share["version"]): True for share in value["traffic"]}
-    rollout = value.get("rollout")
-    if rollout:
-        compared = (rollout["stable"], rollout["canary"], *rollout.get("others", ()))
-        wanted |= {int(version): True for version in compared}
-    for entry in (value.get("trail") or [])[-1:]:
-        for share in entry["traffic"]:
-            wanted.setdefault(int(share["version"]), False)
-    return wanted
 
 
 def _shadows(value: Mapping[str, Any]) -> dict[int, int]:

@@ -14,8 +14,10 @@ import msgspec
 from bascule.errors import BasculeError, InputError
 from bascule.history import Workspace
 from bascule.registry.bundles import packed
+from bascule.serving.case import UNLOADABLE, Case
 from bascule.serving.engines import load_recipe, read_recipe
 from bascule.serving.graph import Graph, read_graph
+from bascule.serving.incidents import Incidents
 from bascule.serving.model import LoadedModel, ReaderOf, load_model
 from bascule.serving.pickled import PICKLED, PickledRuntime, consented, pickled_runtime
 from bascule.serving.pickled.chosen import ChosenPickled
@@ -38,9 +40,11 @@ class Loader:
     Args:
         readers: gives for a branch what gives readers for a feature set's JSON, or None when features cannot be
             joined there.
+        incidents: where it is noted what becomes of versions; nowhere when not given.
     """
 
-    def __init__(self, ws: Workspace, readers: Callable[[str], ReaderOf]) -> None:
+    def __init__(self, ws: Workspace, readers: Callable[[str], ReaderOf], incidents: Incidents | None = None) -> None:
+        self._incidents = incidents
         self._ws = ws
         self._readers = readers
         self._models: WeakValueDictionary[_Key, LoadedModel] = WeakValueDictionary()
@@ -86,24 +90,51 @@ class Loader:
                 found, workers = self._found(key, branch)
                 if found is not None:
                     return found
-                data = packed(self._ws, artifact)
-                bundle = unpack_model(data)
-                answering: Runtime | None = workers
-                if bundle.format == PICKLED:
-                    answering = self._pickled(name, version, bundle, steps, runtime)
-                elif _is_apart(steps, service) and workers is None:
-                    lane = Lane(self._program(name, version, data, steps, runtime, beside), service)
-                    answering = WorkerRuntime(lane)
-                    weakref.finalize(answering, lane.close)
-                elif not _is_apart(steps, service):
-                    answering = self._chosen(f"{name}@{version}", bundle, runtime)
-                found = load_model(name, version, bundle, self._readers(branch), answering, steps)
-                of = "" if bundle.feature_set is None else branch
+                case = self._case(name, version, artifact)
+                try:
+                    found, of = self._load(key, branch, case, workers, runtime, steps, beside, service)
+                except Exception as error:
+                    case.note(UNLOADABLE, str(error) or type(error).__name__)
+                    raise
+                case.over(UNLOADABLE)
                 self._models[*key, of] = found
             return found
         finally:
             with self._lock:
                 self._loading.pop(key, None)
+
+    def _load(
+        self,
+        key: tuple[str, int, str, bytes],
+        branch: str,
+        case: Case,
+        workers: WorkerRuntime | None,
+        runtime: Mapping[str, Any] | None,
+        steps: Graph,
+        beside: dict[str, Mapping[str, Any]],
+        service: Service,
+    ) -> tuple[LoadedModel, str]:
+        """Return a version, and of which branch it is: that whose features it reads, or the empty text for any."""
+        name, version, artifact, _ = key
+        data = packed(self._ws, artifact)
+        bundle = unpack_model(data)
+        answering: Runtime | None = workers
+        if bundle.format == PICKLED:
+            answering = self._pickled(name, version, bundle, steps, runtime, case)
+        elif _is_apart(steps, service) and workers is None:
+            lane = Lane(self._program(name, version, data, steps, runtime, beside), service, case)
+            answering = WorkerRuntime(lane)
+            weakref.finalize(answering, lane.close)
+        elif not _is_apart(steps, service):
+            answering = self._chosen(f"{name}@{version}", bundle, runtime)
+        found = load_model(name, version, bundle, self._readers(branch), answering, steps)
+        found.case = case
+        return found, "" if bundle.feature_set is None else branch
+
+    def _case(self, name: str, version: int, artifact: str) -> Case:
+        if self._incidents is None:
+            return Case(name, version, artifact)
+        return self._incidents.case(name, version, artifact)
 
     def known(
         self,
@@ -162,14 +193,20 @@ class Loader:
                     one.allowed = holds
 
     def _pickled(
-        self, name: str, version: int, bundle: ModelBundle, steps: Graph, runtime: Mapping[str, Any] | None
+        self,
+        name: str,
+        version: int,
+        bundle: ModelBundle,
+        steps: Graph,
+        runtime: Mapping[str, Any] | None,
+        case: Case,
     ) -> Runtime:
         if steps:
             raise InputError(
                 f"{name}@{version} is a pickle, which runs in a process of its own: no steps stand around it.",
                 hint="Register the model without [model.steps], or in a format of its library.",
             )
-        own = pickled_runtime(self._ws, f"models/{name}@{version}", bundle)
+        own = pickled_runtime(self._ws, f"models/{name}@{version}", bundle, case)
         chosen = self._chosen(f"{name}@{version}", bundle, runtime, own)
         if chosen is None:
             own.start()

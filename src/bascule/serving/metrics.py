@@ -49,6 +49,8 @@ def exposition(plane: DataPlane, server: HttpServer, journals: Iterable[Journal]
     _add(lines, "bascule_cache_hits_total", "counter", "Requests that were answered before.",
          [("", k, s.hits) for k, s in stats])  # fmt: skip
     _add(lines, "bascule_worker_restarts_total", "counter", "Workers that were lost or replaced.", _lanes(plane))
+    _add(lines, "bascule_incidents_total", "counter",
+         "What broke: crashed, hung, grew, failed or unloadable versions.", _incidents(plane))  # fmt: skip
     _add(lines, "bascule_reloads_total", "counter", "States of branches that were loaded.", [("", {}, plane.reloads)])
     _add(lines, "bascule_reload_errors_total", "counter", "States of branches that could not be loaded whole.",
          [("", {}, plane.reload_failures)])  # fmt: skip
@@ -62,6 +64,14 @@ def _lanes(plane: DataPlane) -> list[Sample]:
         for version, model in sorted(deployment.models.items()):
             if model.lane is not None:
                 found.append(("", {"deployment": name, "version": str(version)}, model.lane.restarts))
+    return found
+
+
+def _incidents(plane: DataPlane) -> list[Sample]:
+    found: list[Sample] = []
+    for case in sorted(plane.incidents.cases(), key=lambda case: (case.model, case.version, case.artifact)):
+        labels = {"model": case.model, "version": str(case.version), "artifact": case.artifact[:12]}
+        found += [("", {**labels, "kind": kind}, one.count) for kind, one in case.happenings().items()]
     return found
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bascule.errors import EnvironmentProblem, InputError
+from bascule.serving.case import Case
 from bascule.serving.encoding import Encoder, extra, wrong_type
 from bascule.serving.graph import Graph
 from bascule.serving.joining import FeatureReader, Joiner
@@ -77,6 +78,7 @@ class LoadedModel:
         runtime: what scores.
         sent_plainly: the last request brought one row, a plain value a column; the next one likely will.
         sent_numbers: it brought one row as a tensor of numbers.
+        case: where it is noted what becomes of it.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class LoadedModel:
         self.unjoined = joiner is None and _joins(bundle.feature_set)
         self.sent_plainly = True
         self.sent_numbers = False
+        self.case = Case(name, version)
         self.numeric = not bundle.signature.categorical()
         self.runtime = runtime
         self.workers = runtime if isinstance(runtime, WorkerRuntime) else None

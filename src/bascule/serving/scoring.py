@@ -113,6 +113,12 @@ class Answer:
         self.model = model
         self.unit = unit
 
+    def failed(self, error: Exception) -> None:
+        """Note that the model, or an online store, failed: it is logged, and answered as an error."""
+        self.error = str(error) if isinstance(error, StepFailed) else f"{type(error).__name__}: {error}"
+        self.late = isinstance(error, WorkerSlow)
+        self.model.case.failed(error)
+
 
 def score(deployment: ServedDeployment, query: Query) -> Answer:
     """Score a query. Nothing is written; it may run in any thread, and blocks when workers answer.
@@ -165,10 +171,8 @@ def fill(answer: Answer) -> Answer:
         answer.outputs, answer.features, answer.event_time = model.score(query.rows, query.at)
     except (InputError, EnvironmentProblem, HttpProblem):
         raise
-    except StepFailed as error:  # a worker's own words
-        answer.error, answer.late = str(error), isinstance(error, WorkerSlow)
-    except Exception as error:  # whatever a model or an online store may raise: it is logged, and answered as 500
-        answer.error = f"{type(error).__name__}: {error}"
+    except Exception as error:  # whatever a model or an online store may raise
+        answer.failed(error)
     ended = time.perf_counter_ns()
     answer.infer_ns = ended - began
     answer.scored_ns = ended
@@ -255,8 +259,10 @@ def score_unseen(answer: Answer) -> None:
     try:
         outputs = model.score(answer.query.rows, answer.query.at)[0]
         answer.shadow = model.version, outputs, (time.perf_counter_ns() - began) // 1000
-    except Exception:  # the caller must not feel what it does not see; the failure is counted
+    except Exception as error:  # the caller must not feel what it does not see; the failure is counted
         answer.shadow_failed = True
+        if not isinstance(error, InputError | EnvironmentProblem | HttpProblem):
+            model.case.failed(error)
 
 
 def _inputs(rows: Rows) -> Mapping[str, Sequence[Any]] | bytes | memoryview:

@@ -78,8 +78,8 @@ def statistics(plane: DataPlane, deployments: list[ServedDeployment], version: i
         numbers = sorted({*deployment.models, *deployment.extra}) if version is None else [version]
         for number in numbers:
             model = deployment.model(number)
-            engine = {"engine": model.engine} if model is not None else {}
-            found.append(_statistics(deployment.name, number, plane.stats_of(deployment, number)) | engine)
+            more = {"engine": model.engine, "incidents": _incidents(model)} if model is not None else {}
+            found.append(_statistics(deployment.name, number, plane.stats_of(deployment, number)) | more)
     return {"model_stats": found}
 
 
@@ -142,6 +142,14 @@ def _statistics(name: str, version: int, stats: VersionStats) -> dict[str, Any]:
             for size, batch in stats.by_size()
         ],
     }
+
+
+def _incidents(model: LoadedModel) -> list[dict[str, Any]]:
+    """Return what happened to a version since the server began. Times are milliseconds since the epoch."""
+    return [
+        {"kind": kind, "count": one.count, "first": one.first // 1_000, "last": one.last // 1_000, "reason": one.text}
+        for kind, one in model.case.happenings().items()
+    ]
 
 
 def _duration(count: int, ns: int) -> dict[str, int]:

@@ -14,6 +14,7 @@ from bascule.delivery.strategies import queries_of
 from bascule.history import Commit, Workspace
 from bascule.project.querying import logged
 from bascule.server.reads.asking import Asker, asking
+from bascule.serving.incidents import Incident, incidents_of
 
 HISTORY = 100
 BUCKETS = 60
@@ -56,6 +57,7 @@ class DeploymentInfo(msgspec.Struct, frozen=True):
     """A deployment on a branch. `digest` is that of its object, to say what a change is based on.
 
     `waits` is the version that was merged while another one was rolling out, with what has to happen first.
+    `incidents` is what broke while versions of its model were served, the last first.
     """
 
     name: str
@@ -68,6 +70,7 @@ class DeploymentInfo(msgspec.Struct, frozen=True):
     digest: str
     back_to: list[Share] | None
     waits: Wait | None = None
+    incidents: list[Incident] = []
 
 
 class RolloutChange(msgspec.Struct, frozen=True):
@@ -121,8 +124,12 @@ class RolloutState(msgspec.Struct, frozen=True):
 
 def list_deployments(ws: Workspace, ref: str) -> list[DeploymentInfo]:
     """Return the deployments of a state."""
-    digests = ws.history.digests(ref, "deployments/")
-    return [_deployment(ws, ref, value, digests[path]) for path, value in ws.history.entries(ref, "deployments/")]
+    digests, entries = ws.history.digests(ref, "deployments/"), list(ws.history.entries(ref, "deployments/"))
+    broken = incidents_of(ws, ref, [value for _, value in entries])
+    return [
+        _deployment(ws, ref, value, digests[path], incidents)
+        for (path, value), incidents in zip(entries, broken, strict=True)
+    ]
 
 
 def get_deployment(ws: Workspace, ref: str, name: str) -> DeploymentInfo:
@@ -133,7 +140,8 @@ def get_deployment(ws: Workspace, ref: str, name: str) -> DeploymentInfo:
     """
     state = ws.history.resolve(ref)
     value = ws.history.get(state, f"deployments/{name}")
-    return _deployment(ws, state, value, ws.history.digest(state, f"deployments/{name}") or "")
+    (broken,) = incidents_of(ws, state, [value])
+    return _deployment(ws, state, value, ws.history.digest(state, f"deployments/{name}") or "", broken)
 
 
 def changes(ws: Workspace, branch: str, name: str, limit: int = HISTORY) -> list[RolloutChange]:
@@ -186,7 +194,9 @@ def rollout_state(ws: Workspace, branch: str, name: str) -> RolloutState | None:
     return RolloutState(decision.action, decision.reason, decision.rows, findings)
 
 
-def _deployment(ws: Workspace, ref: str | Commit, value: dict[str, Any], digest: str) -> DeploymentInfo:
+def _deployment(
+    ws: Workspace, ref: str | Commit, value: dict[str, Any], digest: str, incidents: list[Incident]
+) -> DeploymentInfo:
     later = waiting_for(ws, ref, value, ref if isinstance(ref, str) else None)
     rollout, trail = value.get("rollout"), value.get("trail") or []
     back = [{"version": rollout["stable"], "weight": 100}] if rollout else trail[-1]["traffic"] if trail else None
@@ -201,6 +211,7 @@ def _deployment(ws: Workspace, ref: str | Commit, value: dict[str, Any], digest:
         digest=digest,
         back_to=None if back is None else _shares(back),
         waits=Wait(later.version, later.until) if later else None,
+        incidents=incidents,
     )
 
 

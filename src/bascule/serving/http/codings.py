@@ -9,6 +9,7 @@ from collections.abc import Callable
 from bascule.serving.http.message import Deferred, Handler, HttpProblem, Request, Response
 
 SMALL = 1_024
+INLINE = 4_096  # bytes of a body that is unpacked where it came in
 MOST_MEMBERS = 16  # of a gzip body; each costs a copy of what follows it
 LEVEL = 1
 MOST_RATIO, ANYWAY = 100, 4 << 20  # a body that unfolds to more than 100 times its size, beyond 4 MiB, is a bomb
@@ -42,6 +43,19 @@ def unpacked(body: bytes, coding: bytes, most: int) -> bytes:
         return _gunzipped(body, most)
     except zlib.error as error:
         raise HttpProblem(400, f"The body is not {coding.decode('latin-1')}: {error}.") from None
+
+
+def unpacked_small(request: Request, most: int) -> bytes:
+    """Take the coding from a request's body when it is small, else note that it has one; return the body.
+
+    Raises:
+        HttpProblem: as `unpacked`.
+    """
+    if len(request.body) <= INLINE:
+        request.body = unpacked(request.body, request.headers[b"content-encoding"], most)
+    else:
+        request.packed = True
+    return request.body
 
 
 def unpacked_first(request: Request, most: int, handler: Handler) -> Deferred:

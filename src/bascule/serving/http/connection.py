@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import httptools
 
 from bascule.serving.http import wire
-from bascule.serving.http.codings import SMALL, packed, unpacked, unpacked_first
-from bascule.serving.http.heads import Head, demand_continue, without_upgrade
+from bascule.serving.http.codings import SMALL, packed, unpacked_first, unpacked_small
+from bascule.serving.http.heads import Head, demand_continue, demand_no_proxy, without_upgrade
 from bascule.serving.http.message import JSON, Deferred, HttpProblem, Request, Response, error_response
 from bascule.serving.http.names import KNOWN, SINGLE_HEADERS, remember
 from bascule.serving.http.sizes import Sizes
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 NEVER = math.inf
 EMPTY_LINE = b"\r\n\r\n"
 WHOLE = 192 << 10  # bytes of a request that is looked for by its head: of more the copies cost more than they spare
-UNPACKED_INLINE = 4_096  # bytes
 
 
 class Connection(asyncio.Protocol):
@@ -215,8 +214,7 @@ class Connection(asyncio.Protocol):
         headers = self._headers
         if self._parser.should_upgrade():
             self._method = self._parser.get_method()
-            if self._method == b"CONNECT":
-                raise HttpProblem(405, "This server is no proxy.", extra=b"allow: GET, HEAD, POST\r\n")
+            demand_no_proxy(self._method)
             self._upgrading = True
             return
         host = headers.get(b"host")
@@ -257,14 +255,11 @@ class Connection(asyncio.Protocol):
             body = b"".join(body)
             self._sizes.forget()
         headers = self._headers
-        packed_here = b"content-encoding" in headers
-        if packed_here and len(body) <= UNPACKED_INLINE:
-            body = unpacked(body, headers[b"content-encoding"], self._limits.body_bytes)
-            packed_here = False
         parser = self._parser
         request = Request(parser.get_method(), url, headers, body)
         request.link = self
-        request.packed = packed_here
+        if b"content-encoding" in headers:
+            body = unpacked_small(request, self._limits.body_bytes)
         last = not parser.should_keep_alive() or self.server.draining
         connection = wire.CLOSE if last else (wire.KEEP if b"connection" in headers else b"")
         if not last and self._data and len(body) == int(headers.get(b"content-length", 0)):
@@ -285,9 +280,8 @@ class Connection(asyncio.Protocol):
 
     def send(self, data: bytes) -> None:
         """Send bytes to the client, if it is still there."""
-        transport = self._transport
-        if not transport.is_closing():
-            transport.write(data)
+        if not self._transport.is_closing():
+            self._transport.write(data)
 
     def encode(self, response: Response, last: bool, instead: bytes = b"") -> bytes:
         """Count an answer and return it as bytes; `instead` of one that was counted before and does not leave."""
@@ -353,8 +347,7 @@ class Connection(asyncio.Protocol):
         if response.packable and b"accept-encoding" in request.headers:
             packed(response, request.headers[b"accept-encoding"])
         self.server.statuses[response.status] += 1
-        clock = self.server.clock
-        data = wire.encode_response(response, clock, connection, request.method == b"HEAD")
+        data = wire.encode_response(response, self.server.clock, connection, request.method == b"HEAD")
         self.server.turn.add(self, data, response.kept, last)
         if last:
             self._end()
@@ -403,7 +396,4 @@ class Connection(asyncio.Protocol):
 
     def hang_up(self) -> None:
         """Say that nothing more will be sent."""
-        transport = self._transport
-        if not transport.is_closing():
-            end = transport.write_eof if transport.can_write_eof() else transport.close
-            end()
+        wire.hang_up(self._transport)

@@ -53,6 +53,12 @@ def demand_continue(expect: bytes) -> None:
         raise HttpProblem(417, "Only the expectation 100-continue can be met.")
 
 
+def demand_no_proxy(method: bytes) -> None:
+    """Raise `HttpProblem` for a request to be led elsewhere."""
+    if method == b"CONNECT":
+        raise HttpProblem(405, "This server is no proxy.", extra=b"allow: GET, HEAD, POST\r\n")
+
+
 def without_upgrade(method: bytes, url: bytes, headers: dict[bytes, bytes]) -> bytes:
     """Return the head of a request that offered another protocol, without the offer: it is declined.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from email.utils import formatdate
 from http import HTTPStatus
+from typing import Any
 
 from bascule.serving.http.message import JSON, Response
 
@@ -51,3 +52,10 @@ def encode_response(response: Response, clock: Clock, connection: bytes = b"", h
         len(body),
     )
     return head if head_only else head + body
+
+
+def hang_up(transport: Any) -> None:
+    """Say that nothing more will be sent, and close where that cannot be said."""
+    if not transport.is_closing():
+        end = transport.write_eof if transport.can_write_eof() else transport.close
+        end()

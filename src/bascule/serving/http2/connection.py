@@ -224,13 +224,13 @@ class Http2Connection(asyncio.Protocol):
         if call.credit < STREAM_WINDOW // 2 and not last:
             self.outflow.write(frames.window_update(stream, STREAM_WINDOW - call.credit))
             call.credit = STREAM_WINDOW
-        call.take(_unpadded(payload) if flags & frames.PADDED else payload, last)
+        call.take(frames.unpadded(payload) if flags & frames.PADDED else payload, last)
 
     def _on_headers(self, flags: int, stream: int, payload: bytes) -> None:
         if stream % 2 == 0:
             raise Http2Problem(frames.PROTOCOL, "a stream that no client may open")
         if flags & frames.PADDED:
-            payload = _unpadded(payload)
+            payload = frames.unpadded(payload)
         if flags & frames.PRIORITIZED:
             if len(payload) < 5:
                 raise Http2Problem(frames.FRAME_SIZE, "a header frame without its priority")
@@ -394,9 +394,3 @@ class Http2Connection(asyncio.Protocol):
         self._deaf = True
         self.outflow.write(_OTHER_PROTOCOL % (len(problem.body), problem.body))
         self._transport.close()
-
-
-def _unpadded(payload: bytes) -> bytes:
-    if not payload or payload[0] >= len(payload):
-        raise Http2Problem(frames.PROTOCOL, "more padding than there are bytes")
-    return payload[1 : len(payload) - payload[0]]

@@ -65,3 +65,14 @@ def reset(stream: int, code: int) -> bytes:
 def goaway(last: int, code: int, text: bytes = b"") -> bytes:
     """Return the end of a connection: which stream was the last to be answered, and why."""
     return frame(GOAWAY, 0, 0, _number(last) + _number(code) + text)
+
+
+def unpadded(payload: bytes) -> bytes:
+    """Return what a padded frame carries.
+
+    Raises:
+        Http2Problem: it says that it has more padding than there are bytes.
+    """
+    if not payload or payload[0] >= len(payload):
+        raise Http2Problem(PROTOCOL, "more padding than there are bytes")
+    return payload[1 : len(payload) - payload[0]]

@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 
 from bascule.errors import EnvironmentProblem, InputError
+from bascule.serving.case import CRASHED, HUNG, Kind
 from bascule.serving.pickled.packing import LARGEST, PackedFiles, unpack_into
 from bascule.serving.pickled.signature import MOST_OUTPUTS
 from bascule.serving.pickled.worker import receive, send
@@ -36,7 +37,17 @@ ENVIRONMENT = (
 
 
 class Ended(RuntimeError):
-    """The process is gone, or was ended because it did not answer."""
+    """The process is gone, or was ended because it did not answer.
+
+    Attributes:
+        kind: what happened, as an incident has it.
+    """
+
+    noted = True
+
+    def __init__(self, text: str, kind: Kind = CRASHED) -> None:
+        super().__init__(text)
+        self.kind = kind
 
 
 class ModelProcess:
@@ -140,7 +151,7 @@ class ModelProcess:
             told, found = receive(self._channel, most, until)
         except TimeoutError:
             _kill(self._process)
-            raise Ended(f"{self.name} did not answer within {seconds:g} s, and its process was ended") from None
+            raise Ended(f"{self.name} did not answer within {seconds:g} s, and its process was ended", HUNG) from None
         except OverflowError as error:
             _kill(self._process)
             raise Ended(f"{self.name} answered {error}, and its process was ended") from None

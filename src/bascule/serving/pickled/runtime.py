@@ -13,6 +13,7 @@ import numpy as np
 from bascule.errors import BasculeError, EnvironmentProblem, InputError
 from bascule.history import Workspace
 from bascule.registry import seals
+from bascule.serving.case import UNLOADABLE, Case
 from bascule.serving.pickled.packing import PackedFiles, packed_torchscript, read_files
 from bascule.serving.pickled.process import Ended, ModelProcess
 from bascule.training import ModelBundle
@@ -36,6 +37,7 @@ class PickledRuntime:
 
     Args:
         packed: what runs instead of the bundle's own files.
+        case: where what becomes of its process is noted.
 
     Raises:
         InputError: the bundle is none, or cannot be loaded.
@@ -49,7 +51,9 @@ class PickledRuntime:
         subject: str,
         agreed: Callable[[str], bool] = lambda digest: False,
         packed: PackedFiles | None = None,
+        case: Case | None = None,
     ) -> None:
+        self._case = case or Case()
         packed = packed or read_files(bundle.model)
         self.subject, self.digest, self.agreed = subject, packed.digest, agreed
         self._bundle, self._packed, self._width = bundle, packed, _outputs(bundle)
@@ -86,7 +90,7 @@ class PickledRuntime:
             InputError: nobody consented to these bytes, or they cannot be loaded.
         """
         packed = packed_torchscript(data, len(self._bundle.signature.inputs))
-        made = PickledRuntime(self._bundle, self.subject, self.agreed, packed)
+        made = PickledRuntime(self._bundle, self.subject, self.agreed, packed, self._case)
         _demand(made)
         made.start()
         return made
@@ -126,8 +130,10 @@ class PickledRuntime:
             process = self._running()
             try:
                 found = process.predict(matrix)
-            except Ended:
+            except Ended as ended:
                 _close(self._held)
+                if self._allowed:  # else it was taken out of service
+                    self._case.note(ended.kind, str(ended))
                 raise
         if found.shape[1] != self._width:
             raise RuntimeError(f"it answered {found.shape[1]} numbers a row; its signature says {self._width}")
@@ -146,19 +152,21 @@ class PickledRuntime:
             raise EnvironmentProblem(f"The process of {self.subject} could not be started; it is tried again soon.")
         try:
             self._held.append(ModelProcess(self._packed, self.subject))
-        except BasculeError:
+        except BasculeError as error:
             self._not_before = time.monotonic() + PAUSE_S
+            self._case.note(UNLOADABLE, str(error))
             raise
+        self._case.over(UNLOADABLE)
         return self._held[0]
 
 
-def pickled_runtime(ws: Workspace, subject: str, bundle: ModelBundle) -> PickledRuntime:
+def pickled_runtime(ws: Workspace, subject: str, bundle: ModelBundle, case: Case | None = None) -> PickledRuntime:
     """Return the runtime of a bundle of pickles; its process is started when it is first asked.
 
     Raises:
         InputError: nobody consented to exactly these bytes.
     """
-    made = PickledRuntime(bundle, subject, lambda digest: consented(ws, subject, digest))
+    made = PickledRuntime(bundle, subject, lambda digest: consented(ws, subject, digest), case=case)
     _demand(made)
     return made
 

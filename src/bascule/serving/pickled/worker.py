@@ -1,13 +1,13 @@
 """The process that loads a pickle and predicts with it: `python worker.py`, run as a file by any Python.
 
-It is alone: it imports nothing of Bascule, so that the interpreter may be one that has what the model needs and nothing
-else. Messages come and go over the socket that is its standard input: eight bytes with the length of a JSON text, the
-text, and as many bytes as its `bytes` says. What the model prints goes to the standard error.
+It is alone: it imports nothing of Bascule but a file beside it, so that the interpreter may be one that has what the
+model needs and nothing else. Messages come and go over the socket that is its standard input: eight bytes with the
+length of a JSON text, the text, and as many bytes as its `bytes` says. What a model prints goes to the standard error.
 """
 
 from __future__ import annotations
 
-import io
+import importlib.util
 import json
 import os
 import signal
@@ -17,8 +17,6 @@ import sys
 import threading
 import time
 import warnings
-import zipfile
-from contextlib import suppress
 from typing import Any
 
 MOST_TEXT = 1 << 24
@@ -54,7 +52,7 @@ def main() -> None:
             if "make" in message:
                 send(channel, {}, _made(model, message["make"]))
                 continue
-            found = model(_matrix(message, data))
+            found = _numbers(model(_matrix(message, data)))
             send(channel, {"shape": list(found.shape)}, found.tobytes())
         except BaseException as error:
             send(channel, {"error": _text(error)})
@@ -192,106 +190,6 @@ class _Object:
         return found[:, 1:] if len(self.classes) == 2 else found
 
 
-class _Torch:
-    """PyTorch: a module, a TorchScript archive or an exported program. It reads a matrix and gives one of numbers.
-
-    Attributes:
-        rows: how many an exported program reads at a time; 0 for any number.
-        dtype: of the matrix, as PyTorch calls it.
-    """
-
-    names, classes = None, None
-
-    def __init__(self, path: str, recipe: dict[str, Any]) -> None:
-        try:
-            import torch
-        except ImportError:
-            raise ImportError(
-                f"this model is loaded by PyTorch, which {sys.executable} does not have; let BASCULE_WORKER_PYTHON "
-                "name a Python that has it"
-            ) from None
-        if "OMP_NUM_THREADS" not in os.environ:
-            torch.set_num_threads(1)  # threads that wait for each other cost small requests more than they save
-        self.torch, self.rows, self.dtype = torch, 0, torch.float32
-        self.exported = path.endswith(".pt2")
-        self.scripted = scripted = not self.exported and _is_scripted(path)
-        if self.exported:
-            self._export_read(torch.export.load(path))
-            return
-        held = torch.jit.load(path, "cpu") if scripted else torch.load(path, "cpu", weights_only=False)
-        if not isinstance(held, torch.nn.Module):
-            raise TypeError(
-                f"the file holds a {type(held).__name__}, not a module; save the module, or its TorchScript"
-            )
-        held.eval()
-        matrices = (one.shape[1] for one in held.parameters() if one.dim() == 2)  # a layer's weights: [out, in]
-        self.width = len(recipe["columns"] or ()) or recipe["width"] or next(matrices, 0)
-        self.held = held
-        if scripted:
-            with suppress(RuntimeError):  # it was frozen before it was saved, or changes itself
-                self.held = torch.jit.freeze(held)
-
-    def _export_read(self, program: Any) -> None:
-        """Take an exported program: what `torch.export` writes, and MLflow where it is not told otherwise."""
-        asked = set(program.graph_signature.user_inputs)
-        reads = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name in asked]
-        if [one.dim() for one in reads] != [2]:
-            shapes = " and ".join(str(tuple(one.shape)) for one in reads)
-            raise TypeError(f"the exported program reads {shapes}, not one matrix of rows")
-        rows, width = reads[0].shape
-        self.rows = rows if isinstance(rows, int) else 0  # a symbol where the number is free
-        self.width, self.dtype, self.held = int(width), reads[0].dtype, program.module()
-
-    def __call__(self, matrix: Any) -> Any:
-        import numpy as np
-
-        with self.torch.inference_mode(), np.errstate(over="ignore"):
-            rows = self.torch.from_numpy(matrix.astype("float32")).to(self.dtype)
-            found = self._by_parts(rows) if self.rows else self.held(rows)
-        return _numbers(found.numpy())
-
-    def _by_parts(self, rows: Any) -> Any:
-        """Ask for as many rows at a time as the program reads, the last filled up."""
-        pad, parts = self.torch.nn.functional.pad, rows.split(self.rows)
-        return self.torch.cat([self.held(pad(one, (0, 0, 0, self.rows - len(one))))[: len(one)] for one in parts])
-
-    def _traced(self) -> Any:
-        """Return what a row does, as TorchScript that reads any number of rows."""
-        if self.rows:
-            raise TypeError(
-                f"the exported program reads {self.rows} row{'s' * (self.rows > 1)} at a time; log it with an input "
-                "example of two rows or more"
-            )
-        example = self.torch.zeros((2, self.width), dtype=self.dtype)
-        return self.torch.jit.trace(self.held, example, check_trace=False)
-
-    def torchscript(self) -> bytes:
-        """Return the module as TorchScript, frozen: of its code, or where that says too much, of what a row does."""
-        if self.scripted:
-            raise TypeError("the version is TorchScript already, and `native` runs it, frozen")
-        jit = self.torch.jit
-        try:
-            made = jit.script(self.held)
-        except Exception:  # an exported program is never scripted
-            made = self._traced()
-        out = io.BytesIO()
-        jit.save(jit.freeze(made.eval()), out)
-        return out.getvalue()
-
-    def onnx(self) -> bytes:
-        """Return the module as ONNX that reads any number of rows."""
-        try:
-            import onnx  # noqa: F401
-        except ImportError:
-            raise ImportError(f"PyTorch makes it by the package onnx, which {sys.executable} does not have") from None
-        out, rows = io.BytesIO(), {0: "rows"}
-        names = {"input_names": ["x"], "output_names": ["y"], "dynamic_axes": {"x": rows, "y": rows}}
-        held = self._traced() if self.exported else self.held
-        example = self.torch.zeros((2, self.width), dtype=self.dtype)
-        self.torch.onnx.export(held, (example,), out, dynamo=False, **names)
-        return out.getvalue()
-
-
 def _made(model: Any, kind: str) -> bytes:
     make = getattr(model, kind, None) if kind in MAKES else None
     if make is None:
@@ -300,14 +198,6 @@ def _made(model: Any, kind: str) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what PyTorch would rather have, and whoever reads this cannot change
         return bytes(make())
-
-
-def _is_scripted(path: str) -> bool:
-    """Tell whether a file is an archive of TorchScript, which has its constants beside its code."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 class _Function:
@@ -396,8 +286,19 @@ def _loaded(asked: dict[str, Any]) -> Any:
         return _Function(folder, recipe)
     path = os.path.join(folder, recipe["path"])
     if path.endswith((".pt", ".pt2", ".pth")):
-        return _Torch(path, recipe)
+        return _beside("pytorch").Torch(path, recipe)
     return _Object(_unpickled(path))
+
+
+def _beside(name: str) -> Any:
+    """Return the module of a file beside this one, under a name that no model's own module has."""
+    place = os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"_bascule_{name}", place)
+    assert spec is not None
+    assert spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
 
 
 def _unpickled(path: str) -> Any:
@@ -428,7 +329,7 @@ def _told(model: Any, asked: dict[str, Any]) -> dict[str, Any]:
     width = len(model.names or ()) or model.width or len(columns or ())
     if not width:
         raise ValueError("nothing says how many inputs the model reads; log it with a signature")
-    found = model(np.zeros((1, width)))
+    found = _numbers(model(np.zeros((1, width))))
     return {"names": model.names, "width": width, "classes": model.classes, "outputs": int(found.shape[1])}
 
 

@@ -68,18 +68,18 @@ def _program(link: socket.socket) -> Any:
 
 def _answer(link: socket.socket, message: Any, work: Callable[[Any], Any]) -> None:
     try:
-        answer: list[Any] = ["ok", work(message)]
+        answer: list[Any] = ["ok", work(message), ""]
     except StepFailed as error:
         if error.__cause__ is not None:
             traceback.print_exception(error.__cause__, file=sys.stderr)
-        answer = ["failed", str(error)]
+        answer = ["failed", str(error), ""]
     except InputError as error:
         answer = ["refused", error.message, error.hint]
     except BasculeError as error:
-        answer = ["failed", f"{error.message} {error.hint}".strip()]
+        answer = ["failed", f"{error.message} {error.hint}".strip(), ""]
     except Exception as error:  # whatever a model raises: its caller is told, and the worker goes on
         traceback.print_exception(error, file=sys.stderr)
-        answer = ["failed", f"{type(error).__name__}: {error}"]
+        answer = ["failed", f"{type(error).__name__}: {error}", ""]
     sys.stdout.flush()
     wire.send(link, answer)
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from bascule.errors import InputError
+from bascule.serving.case import CRASHED, GREW, HUNG, Kind
 from bascule.serving.workers import wire
 from bascule.serving.workers.program import Program
-from bascule.serving.workers.spare import END_S, Blank
+from bascule.serving.workers.spare import Blank
 
 LOAD_S = 120.0
+GONE_S = 0.5  # that a process may take to end after its socket
 KILLS = (signal.SIGKILL, signal.SIGTERM)
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -25,8 +27,11 @@ class WorkerLost(Exception):
     """A worker is gone: it died, hung or grew; the text says which.
 
     Attributes:
+        kind: what happened, as an incident has it.
         from_outside: somebody ended it, which may not have been for what it was asked.
     """
+
+    kind: Kind = CRASHED
 
     def __init__(self, text: str, from_outside: bool = False) -> None:
         super().__init__(text)
@@ -36,12 +41,28 @@ class WorkerLost(Exception):
 class WorkerHung(WorkerLost):
     """A worker did not answer in time."""
 
+    kind = HUNG
+
+
+class WorkerGrew(WorkerLost):
+    """A worker took more memory than it may."""
+
+    kind = GREW
+
 
 class StepFailed(Exception):
     """The model or a step failed on what it was given; the worker lives on. The text says which and how."""
 
+    whole = True  # the text has the kind of the error, where that is not ours
 
-class WorkerSlow(StepFailed):
+
+class WorkerGone(StepFailed):
+    """Its worker was lost over it."""
+
+    noted = True  # as what happened to the worker
+
+
+class WorkerSlow(WorkerGone):
     """It did not answer in time, and its worker was ended."""
 
 
@@ -80,28 +101,55 @@ class Child:
         """The number of the process."""
         return self._process.pid
 
-    def ask(self, message: Any, seconds: float) -> Any:
+    def ask(self, message: Any, seconds: float, anew: Callable[[], float] | None = None) -> Any:
         """Return what the worker answers.
+
+        Args:
+            seconds: how long that may take.
+            anew: says some times a second how long it may take, counted from the beginning.
 
         Raises:
             InputError: a step refused the rows.
             StepFailed: the model or a step failed.
-            WorkerLost: the process is gone, or was ended because it did not answer in time or grew too large.
+            WorkerLost: the process is gone, or was ended because it did not answer in time, answered what is no
+                answer, or grew too large.
         """
+        began = time.monotonic()
         try:
-            wire.send(self._link, message)
-            wire.wait(self._link, time.monotonic() + seconds, self._weigh if self._memory else None)
-            kind, *found = wire.receive(self._link)
-        except wire.Slow:
+            data = wire.written(message)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise InputError(f"The rows hold what cannot be sent to a worker: {error}") from None
+        try:
+            self._link.settimeout(seconds)
+            wire.send(self._link, data)
+            wire.wait(self._link, began + seconds, lambda: self._look(began, anew))
+            kind, found, hint = wire.receive(self._link, began + seconds + wire.MOVING_S)
+            if kind not in ("ok", "refused", "failed"):
+                raise ValueError(kind)
+        except wire.Slow as slow:
             self.close()
-            raise WorkerHung(f"its worker did not answer in {seconds:.3g} s and was ended") from None
+            urged = 0 < slow.seconds < seconds
+            told = f"{slow.seconds:.3g} s, while others waited for it," if urged else f"{seconds:.3g} s"
+            raise WorkerHung(f"its worker did not answer in {told} and was ended") from None
+        except TimeoutError:
+            self.close()
+            raise WorkerHung("its worker did not take the rows, or did not finish its answer, and was ended") from None
         except (OSError, EOFError):
-            raise WorkerLost(self._ended(), -(self._process.returncode or 0) in KILLS) from None
+            raise self._ended() from None
+        except (
+            msgspec.MsgspecError,
+            ValueError,
+            TypeError,
+            MemoryError,
+            RecursionError,
+        ):  # a model may write to whatever is open in its process
+            self.close()
+            raise WorkerLost("its worker answered what is no message and was ended") from None
         if kind == "refused":
-            raise InputError(found[0], hint=found[1])
+            raise InputError(str(found), hint=str(hint))
         if kind == "failed":
-            raise StepFailed(found[0])
-        return found[0]
+            raise StepFailed(str(found))
+        return found
 
     def weight(self) -> int:
         """Return the bytes of memory that the process holds; 0 when that cannot be read here."""
@@ -118,20 +166,26 @@ class Child:
         """End the process, whatever it does."""
         self._blank.close()
 
-    def _weigh(self) -> None:
-        """End a worker that grows while it works; a little more than it may hold is looked at when it is done."""
-        if self.weight() > 2 * self._memory:
+    def _look(self, began: float, anew: Callable[[], float] | None) -> None:
+        """Look after a worker while it works: end it when it grows much beyond what it may hold (a little more is
+        looked at when it is done), see that it has ended though what it started keeps the socket, and that its time is
+        over."""
+        if self._memory and self.weight() > 2 * self._memory:
             self.close()
-            raise WorkerLost(f"its worker took more than {2 * self._memory:,} bytes of memory and was ended")
+            raise WorkerGrew(f"its worker took more than {2 * self._memory:,} bytes of memory and was ended")
+        if self._blank.code() is not None and not wire.has_come(self._link):
+            raise EOFError
+        if anew is not None and time.monotonic() - began >= (seconds := anew()):
+            raise wire.Slow(seconds)
 
-    def _ended(self) -> str:
-        try:
-            code = self._process.wait(END_S)
-        except subprocess.TimeoutExpired:
-            self.close()
-            return "its worker closed its end and was ended"
-        self._link.close()
-        if code < 0:
-            name = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"
-            return f"its worker was ended by {name}"
-        return f"its worker ended with code {code}"
+    def _ended(self) -> WorkerLost:
+        code = self._blank.code(GONE_S)
+        self.close()
+        if code is None:
+            return WorkerLost("its worker closed its end and was ended")
+        if code >= 0:
+            return WorkerLost(f"its worker ended with code {code}")
+        name = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"
+        if -code not in KILLS:
+            return WorkerLost(f"its worker was ended by {name}")
+        return WorkerLost(f"its worker was ended by {name} from outside, or for want of memory", from_outside=True)

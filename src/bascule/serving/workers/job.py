@@ -27,12 +27,13 @@ class Job:
         until: when nobody waits any more, on the monotonic clock.
         queue_ns: how long it waited; infer_ns: how long the worker took.
         again: its worker was killed from outside, and it goes to another one, once.
+        alone: a call that it shared failed, and it is asked for alone.
         joined: it was scored together with another that counts as the call.
     """
 
     __slots__ = (
-        "again", "columns", "future", "infer_ns", "joined", "kind", "loop", "matrix", "put_ns", "queue_ns", "rows",
-        "until",
+        "again", "alone", "columns", "future", "infer_ns", "joined", "kind", "loop", "matrix", "put_ns", "queue_ns",
+        "rows", "until",
     )  # fmt: skip
 
     def __init__(
@@ -53,7 +54,7 @@ class Job:
         self.loop = loop
         self.future: asyncio.Future[Any] | Future[Any] = future if future is not None else Future()
         self.put_ns = self.queue_ns = self.infer_ns = 0
-        self.joined = self.again = False
+        self.joined = self.again = self.alone = False
 
     def goes_with(self, other: Job) -> bool:
         """Return whether both may be one message: then a step sees of each what it would see of it alone."""

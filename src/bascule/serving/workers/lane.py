@@ -11,23 +11,23 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any
 
 from bascule.errors import EnvironmentProblem, InputError
+from bascule.serving.case import UNLOADABLE, Case
 from bascule.serving.http.message import HttpProblem
 from bascule.serving.service import Service
-from bascule.serving.workers.child import Child, StepFailed, WorkerHung, WorkerLost, WorkerSlow
+from bascule.serving.workers.child import Child, WorkerGone, WorkerGrew, WorkerHung, WorkerLost, WorkerSlow
 from bascule.serving.workers.job import Job, message, parts_of, resolve
+from bascule.serving.workers.patience import Patience
 from bascule.serving.workers.program import Program
 from bascule.serving.workers.spare import SPARE
 
 AGAIN_S = 1.0  # after a worker could not be started
-LONGEST_S = 60.0
 GRACE_S = 1.0  # after the time that a job has: who waits is told of the worker's own end rather than by the clock
-LEAST_S = 0.25  # that each of those is given that hung together
 
 
 class Lane:
@@ -41,22 +41,24 @@ class Lane:
     Args:
         program: what each worker runs.
         service: how many there are, and how long and how large they may get.
+        case: where what becomes of its workers is noted.
 
     Raises:
         InputError: the program cannot be loaded.
         EnvironmentProblem: no worker comes up.
     """
 
-    def __init__(self, program: Program, service: Service) -> None:
+    def __init__(self, program: Program, service: Service, case: Case | None = None) -> None:
         self.program = program
         self.service = service
+        self._case = case or Case()
+        self._patience = Patience(service.timeout)
         self.restarts = 0
         self.refused = 0
         self._spent = 0.0  # seconds that a call took lately, for those that are sent away
         self._waiting: deque[Job] = deque()
         self._changed = threading.Condition()
         self._closed = False
-        self._busy = 0
         self._children: dict[int, Child] = {}
         self._libraries: frozenset[str] = frozenset()
         began: SimpleQueue[Child | Exception] = SimpleQueue()
@@ -73,11 +75,6 @@ class Lane:
                 self.close()
                 raise one
         self.explains = any(one.explains for one in found if isinstance(one, Child))
-
-    @property
-    def timeout(self) -> float:
-        """How long one call may take, in seconds."""
-        return self.service.timeout or LONGEST_S
 
     @property
     def pids(self) -> list[int]:
@@ -106,6 +103,8 @@ class Lane:
                     extra=b"retry-after: %d\r\n" % seconds,
                 )
             job.put_ns = time.perf_counter_ns()
+            if self.service.timeout:
+                job.until = min(job.until, time.monotonic() + self.service.timeout)
             self._waiting.append(job)
             self._changed.notify()
 
@@ -176,18 +175,19 @@ class Lane:
         try:
             while True:
                 if child is None:
+                    self._children.pop(me, None)
                     child = self._started()
                 if child is not None:
                     self._children[me] = child
+                elif self._children:
+                    if self._closed:
+                        return
+                    continue  # another one works, and answers
                 jobs = self._take()
                 if not jobs:
                     return
-                try:
-                    child = self._run(child, jobs)
-                    jobs = []  # or what they hold would live until the next ones come
-                finally:
-                    with self._changed:
-                        self._busy -= 1
+                child = self._run(child, jobs)
+                jobs = []  # or what they hold would live until the next ones come
         finally:
             self._children.pop(me, None)
             if child is not None:
@@ -196,11 +196,14 @@ class Lane:
     def _started(self) -> Child | None:
         """Return a worker, or None when none comes up; those who wait are told so."""
         try:
-            return self._start()
+            found = self._start()
         except (EnvironmentProblem, InputError, OSError) as error:
             print(f"bascule serve: {error}", file=sys.stderr, flush=True)
+            self._case.note(UNLOADABLE, str(error))
             time.sleep(AGAIN_S)
             return None
+        self._case.over(UNLOADABLE)
+        return found
 
     def _take(self) -> list[Job]:
         """Wait for jobs and return those that go together; none when the lane is closed."""
@@ -209,110 +212,108 @@ class Lane:
                 if self._closed:
                     return []
                 self._changed.wait()
-            self._busy += 1
             first = self._waiting.popleft()
             found, rows = [first], first.rows
+            if first.alone or self._patience.careful:
+                return found
             while self._waiting and rows < self.service.batch:
                 job = self._waiting[0]
-                if not job.goes_with(first) or rows + job.rows > self.service.batch:
+                if job.alone or not job.goes_with(first) or rows + job.rows > self.service.batch:
                     break
                 found.append(self._waiting.popleft())
                 rows += job.rows
             return found
 
+    def _put_back(self, jobs: Sequence[Job]) -> None:
+        """Let each of some jobs be asked for alone, by whichever worker is free, before all others."""
+        with self._changed:
+            for job in reversed(jobs):
+                job.alone = True
+                self._waiting.appendleft(job)
+            self._changed.notify(len(jobs))
+
     def _run(self, child: Child | None, jobs: Sequence[Job]) -> Child | None:
         """Do jobs together and return the worker, or None when it is lost."""
         began = time.perf_counter_ns()
         now = time.monotonic()
-        live = [job for job in jobs if job.until > now]
+        late = [job for job in jobs if job.until + (GRACE_S if job.alone else 0.0) <= now]  # who was begun is told soon
+        live = [job for job in jobs if job not in late]
         for job in jobs:
             job.queue_ns = began - job.put_ns
-        answers: list[tuple[Job, Any]] = [(job, self._too_late()) for job in jobs if job.until <= now]
+        answers: list[tuple[Job, Any]] = [(job, self._too_late()) for job in late]
         if child is None:
             nobody = EnvironmentProblem(f"{self.program.label()} has no worker that works.", hint="Repeat in a moment.")
             resolve([*answers, *((job, nobody) for job in live)])
             return None
-        kept: Child | None = child
+        kept = True
         if live:
-            kept, found = self._together(child, live, self.timeout)
+            kept, found = self._asked(child, live)
             answers += found
         seconds = (time.perf_counter_ns() - began) / 1e9
         self._spent = seconds if not self._spent else 0.8 * self._spent + 0.2 * seconds
         resolve(answers)
-        if kept is not None and kept.is_heavy():
-            return self._replaced(kept)
-        return kept
+        if not kept:
+            return self._started()
+        return self._replaced(child) if child.is_heavy() else child
 
     def _replaced(self, heavy: Child) -> Child | None:
         """Return another worker in place of one that has grown too large, which answers no more."""
-        print(
-            f"bascule serve: {self.program.label()}: a worker grew to {heavy.weight():,} bytes and is replaced.",
-            file=sys.stderr,
-            flush=True,
-        )
-        self.restarts += 1
+        self._mourn(WorkerGrew(f"its worker grew to {heavy.weight():,} bytes and was ended"))
         heavy.close()
         return self._started()
 
-    def _together(
-        self, child: Child, jobs: Sequence[Job], seconds: float, before: str = ""
-    ) -> tuple[Child | None, list[tuple[Job, Any]]]:
-        """Ask once for all jobs, for so many seconds. What spoils it is found by asking for each alone.
+    def _asked(self, child: Child, jobs: Sequence[Job]) -> tuple[bool, list[tuple[Job, Any]]]:
+        """Ask once for all jobs. When that fails, those that are several are put back, to be asked for one by one.
 
-        Args:
-            before: what was tried before, for the message.
+        Returns:
+            Whether the worker lives, and the answers that there are.
         """
-        rows = sum(job.rows for job in jobs)
+        one = jobs[0] if len(jobs) == 1 else None
         began = time.perf_counter_ns()
         try:
-            found = child.ask(message(jobs), seconds)
-            parts = parts_of(jobs, found)
+            parts = _parts(jobs, child.ask(message(jobs), *self._time(jobs)))
         except WorkerLost as lost:
+            child.close()
             self._mourn(lost)
-            if len(jobs) == 1 and not (lost.from_outside and not jobs[0].again):
-                kind = WorkerSlow if isinstance(lost, WorkerHung) else StepFailed
-                resolve([(jobs[0], kind(f"{lost}{before}; another one takes its place"))])
-                return self._started(), []
-            jobs[0].again = len(jobs) == 1
-            return self._apart(self._started(), jobs, isinstance(lost, WorkerHung))
+            if one is not None and (one.again or not lost.from_outside):
+                kind = WorkerSlow if isinstance(lost, WorkerHung) else WorkerGone
+                return False, [(one, kind(f"{lost}; another one takes its place"))]
+            if one is not None:
+                one.again = True
+            self._put_back(jobs)
+            return False, []
         except Exception as error:  # also what could not be sent or read: the thread, and with it the lane, lives on
-            if len(jobs) == 1:
-                return child, [(jobs[0], error.with_traceback(None))]  # it leads to here, where the job is
-            return self._apart(child, jobs, False)
-        spent = time.perf_counter_ns() - began
+            if one is not None:
+                return True, [(one, error.with_traceback(None))]  # it leads to here, where the job is
+            self._put_back(jobs)
+            return True, []
+        spent, rows = time.perf_counter_ns() - began, sum(job.rows for job in jobs)
+        self._patience.took(spent / 1e9)
         for place, job in enumerate(jobs):
             job.infer_ns = spent * job.rows // max(rows, 1)
             job.joined = place > 0
-        return child, list(zip(jobs, parts, strict=True))
+        return True, list(zip(jobs, parts, strict=True))
 
-    def _apart(
-        self, child: Child | None, jobs: Sequence[Job], hung: bool
-    ) -> tuple[Child | None, list[tuple[Job, Any]]]:
-        """Ask for each job alone while somebody waits for it, and let it know at once.
-
-        Args:
-            hung: one of them hangs. As others may too, all of them together have the time of one call from then on.
-        """
-        budget = self.timeout if hung else math.inf
-        before = f", after {self.timeout:.3g} s with others" if hung else ""
-        for place, job in enumerate(jobs):
-            began = time.monotonic()
-            left = min(budget, job.until + GRACE_S - began)
-            if child is None:
-                resolve([(job, EnvironmentProblem(f"{self.program.label()} has no worker that works."))])
-            elif left <= 0:
-                resolve([(job, self._too_late())])
-            else:
-                share = max(left / (len(jobs) - place), LEAST_S) if budget < math.inf else self.timeout
-                seconds = min(left, share, self.timeout)
-                child, found = self._together(child, [job], seconds, before)
-                resolve(found)
-                spent = time.monotonic() - began
-                if budget == math.inf and spent >= seconds:  # this one hangs
-                    budget = self.timeout
-                budget -= min(spent, seconds)  # and not what it takes to start another worker
-        return child, []
+    def _time(self, jobs: Sequence[Job]) -> tuple[float, Callable[[], float] | None]:
+        """Return how many seconds a call may take, and what says it anew while the call lasts."""
+        patience, first = self._patience, jobs[0]
+        if len(jobs) > 1:
+            return patience.shared(), None
+        if first.rows > self.service.batch:
+            return patience.timeout, None  # it takes longer than others do
+        return patience.timeout, lambda: patience.urged(first.alone) if self._waiting else patience.timeout
 
     def _mourn(self, lost: WorkerLost) -> None:
         self.restarts += 1
+        if not lost.from_outside:
+            self._patience.lost()
+        self._case.note(lost.kind, str(lost))
         print(f"bascule serve: {self.program.label()}: {lost}.", file=sys.stderr, flush=True)
+
+
+def _parts(jobs: Sequence[Job], found: Any) -> list[Any]:
+    """Return each job's part of an answer, or raise `WorkerLost`: it is none."""
+    try:
+        return parts_of(jobs, found)
+    except (TypeError, ValueError, AttributeError):
+        raise WorkerLost("its worker answered what is no answer and was ended") from None

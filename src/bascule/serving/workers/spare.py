@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from queue import SimpleQueue
@@ -54,11 +55,31 @@ class Blank:
             with contextlib.suppress(OSError):  # it has ended already: whoever takes it finds that
                 wire.send(self.link, [PRELOAD, sorted(libraries)])
 
+    def code(self, seconds: float = 0.0) -> int | None:
+        """Return the code that the process has ended with, less than 0 for a signal; None while it runs.
+
+        Until `close` its number stays its own, and that of the group of all that it has started.
+
+        Args:
+            seconds: how long to wait for its end.
+        """
+        until = time.monotonic() + seconds
+        while self.process.returncode is None:
+            if not hasattr(os, "waitid"):  # pragma: no cover
+                return self.process.poll()
+            found = os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if found is not None:
+                return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+            if time.monotonic() >= until:
+                return None
+            time.sleep(0.005)
+        return self.process.returncode
+
     def close(self) -> None:
-        """End the process, whatever it does."""
+        """End the process, whatever it does, and all that it has started and that stays in its group."""
         self.link.close()
-        if self.process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
+        if self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(END_S)

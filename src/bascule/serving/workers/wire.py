@@ -13,13 +13,19 @@ import numpy as np
 
 _LENGTH = struct.Struct("<Q")
 MOST = 1 << 33
+PIECE = 1 << 20
 SLICE_S = 0.05
+MOVING_S, STALL_S = 30.0, 1.0  # that an answer may take on its way, and stand still there
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
 
 
 class Slow(Exception):
-    """Nothing came in time."""
+    """Nothing came in time: so many seconds."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
 
 
 def send(link: socket.socket, message: Any) -> None:
@@ -42,16 +48,28 @@ def written(value: Any) -> msgspec.Raw:
     return msgspec.Raw(_encode(value))
 
 
-def receive(link: socket.socket) -> Any:
+def receive(link: socket.socket, until: float | None = None) -> Any:
     """Return the next message.
 
+    Args:
+        until: when all of it must be here, on the monotonic clock; None for any time.
+
     Raises:
-        EOFError, OSError: the other side is gone.
+        EOFError, OSError: the other side is gone, or too slow.
+        ValueError: it is no message.
     """
-    (size,) = _LENGTH.unpack(_exactly(link, _LENGTH.size))
+    (size,) = _LENGTH.unpack(_exactly(link, _LENGTH.size, until))
     if size > MOST:
-        raise EOFError(f"a message of {size:,} bytes")
-    return _decode(_exactly(link, size))
+        raise ValueError(f"a message of {size:,} bytes")
+    return _decode(_exactly(link, size, until))
+
+
+def has_come(link: socket.socket) -> bool:
+    """Return whether something can be read now."""
+    try:
+        return bool(link.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except OSError:
+        return False
 
 
 def wait(link: socket.socket, until: float, look: Any = None) -> None:
@@ -87,11 +105,15 @@ def unpacked(part: list[Any]) -> np.ndarray:
     return np.frombuffer(data, dtype="<f8").reshape(shape)
 
 
-def _exactly(link: socket.socket, size: int) -> bytearray:
-    found = bytearray(size)
-    view, at = memoryview(found), 0
+def _exactly(link: socket.socket, size: int, until: float | None) -> bytearray:
+    """Return so many bytes. Room is made as they come: a length alone costs nothing."""
+    found, at = bytearray(min(size, PIECE)), 0
     while at < size:
-        got = link.recv_into(view[at:])
+        if at == len(found):
+            found += bytes(min(size - at, at))
+        if until is not None:
+            link.settimeout(max(0.001, min(STALL_S, until - time.monotonic())))
+        got = link.recv_into(memoryview(found)[at:])
         if not got:
             raise EOFError("the other side has closed")
         at += got
