@@ -468,7 +468,7 @@ def after(rows, outputs):
             assert found == [[0.4 if columns is None else len(columns) / 10] for columns in forms]
         units = asked("before", slow, named, more)
         assert [one["unit"] for one in units] == [["km"], ["km"], ["mi"]]
-        with pytest.raises(UnicodeEncodeError):  # what cannot be sent is told, and the worker answers on
+        with pytest.raises(InputError, match="cannot be sent"):  # the worker answers on
             lane.ask(Job("before", 1, columns={"unit": ["\ud800"]}))
         assert lane.ask(Job("before", 1, columns=named)) == {"unit": ["km"]}
         nothing = lane.ask(Job("before", 0, columns={"hour": []}))  # the step is not asked, and the model reads none
