@@ -73,6 +73,7 @@ def test_an_error_says_what_and_what_next_and_becomes_json(error: BasculeError) 
 
 
 def test_an_unknown_name_is_told_the_nearest() -> None:
+    assert NotFound("table", "big", where="ab" * 32).message == "There is no table named 'big' on ababababab."
     assert NotFound("branch", "mian", ["main", "hourly"]).hint == "Did you mean 'main'?"
 
 

@@ -20,6 +20,7 @@ both without a traceback and ends with `exit_code`.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,9 @@ class InputError(BasculeError):
     """The user's input or usage is wrong. Nothing was changed."""
 
 
+COMMIT = re.compile(r"[0-9a-f]{64}")  # its whole id: people are shown the beginning
+
+
 class NotFound(InputError):
     """A name that does not exist. The nearest known name is offered.
 
@@ -60,7 +64,7 @@ class NotFound(InputError):
         self.kind = kind
         self.name = name
         names = sorted(known)
-        place = f" on {where}" if where else ""
+        place = f" on {where[:10] if COMMIT.fullmatch(where) else where}" if where else ""
         shown = name if len(name) <= 250 else f"{name[:100]}… ({len(name):,} characters)"
         super().__init__(f"There is no {kind} named {shown!r}{place}.", hint=hint or suggestion(name, names, kind))
 

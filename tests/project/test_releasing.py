@@ -16,7 +16,7 @@ from bascule.catalog import acting_as
 from bascule.catalog.schema import rollouts
 from bascule.errors import Conflict
 from bascule.history import Workspace
-from bascule.project.releasing import go_back
+from bascule.project.releasing import go_back, is_release
 from tests.cli.conftest import Said, bascule, folder
 from tests.project.conftest import _finished, trained
 from tests.project.test_delivering import second
@@ -47,6 +47,17 @@ def later(trained: Path, bascule: Bascule) -> Path:
         ws.history.commit("main", {"deployments/delays": {**held, "strategy": "shadow"}}, message="Shadow from now on")
     assert bascule("deploy", "young", 2, "--model", "delays").code == 0
     return trained
+
+
+def test_a_release_is_a_tag_or_a_commit_however_it_is_called(local_workspace: Workspace) -> None:
+    history = local_workspace.history
+    for number in (1, 2):
+        found = history.commit("main", {"contracts/a": {"n": number}}, message="A")
+    history.tag("v1", "main")
+    for ref in ("v1", "main~1", "v1~1", "main@2200-01-01", found.id, found.short):
+        assert is_release(local_workspace, ref), ref
+    for ref in ("main", "delays", "main~99", "delays~1", "main@soon", found.id[:6], "~", "@"):
+        assert not is_release(local_workspace, ref), ref
 
 
 @pytest.mark.slow

@@ -94,11 +94,12 @@ SINGULAR = {"entities": "definition", "features": "feature view", "files": "file
 
 
 def is_release(workspace: Workspace, ref: str) -> bool:
-    """Tell whether something is called so that can be gone back to: a tag or a commit."""
+    """Tell whether something is called so that can be gone back to: a tag or a commit, such as main~1."""
     if any(tag.name == ref for tag in workspace.history.tags()):
         return True
+    counted = bool({"~", "@"} & set(ref))  # no deployment is called so
     try:
-        return len(ref) >= 7 and workspace.history.resolve(ref).id.startswith(ref)
+        return (counted or len(ref) >= 7) and (workspace.history.resolve(ref).id.startswith(ref) or counted)
     except (NotFound, InputError):
         return False
 
