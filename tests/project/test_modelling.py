@@ -157,12 +157,16 @@ def test_a_pickle_is_scanned_and_deployed_only_with_consent_to_its_bytes(
 
 @pytest.mark.slow
 def test_what_the_model_file_has_run_is_told_too(outside: Callable[..., str], bascule: Bascule) -> None:
-    outside("safe", model__skops=b"PK\x05\x06" + bytes(18))
-    assert bascule("model", "scan", "safe", "--json").json()["level"] == "safe"
+    outside("plain", model__skops=b"PK\x05\x06" + bytes(18))
+    assert bascule("model", "scan", "plain", "--json").json()["level"] == "safe"
     outside(
         "net", MLmodel=b"flavors: {python_function: {data: data}, keras: {data: data}}", data=b"PK\x05\x06" + bytes(18)
     )
     assert bascule("model", "scan", "net", "--json").json()["level"] == "pickle"  # layers of Keras may hold code
+    trusting = "flavors: {lightgbm: {data: model.lgb, model_class: %s, skops_trusted_types: [lightgbm.basic.Booster]}}"
+    for model_class, level in (("lightgbm.basic.Booster", "safe"), ("lightgbm.sklearn.LGBMClassifier", "pickle")):
+        outside(level, MLmodel=(trusting % model_class).encode(), model__lgb=b"tree\nversion=v4\n")
+        assert bascule("model", "scan", level, "--json").json()["level"] == level  # MLflow writes it beside all of them
     told = b"flavors: {python_function: {loader_module: my_loader, code: src}, s: {skops_trusted_types: [os.system]}}"
     outside("loader", MLmodel=told, **{"code/evil__py": b"import os"})
     found = bascule("model", "scan", "loader", "--json").json()
