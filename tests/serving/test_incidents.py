@@ -20,7 +20,7 @@ from bascule.errors import InputError
 from bascule.history import Workspace
 from bascule.project.overview import status
 from bascule.project.place import Place
-from bascule.serving import incidents
+from bascule.serving import DataPlane, incidents
 from bascule.serving.case import CRASHED, FAILED, HUNG, UNLOADABLE, Case
 from bascule.serving.incidents import Incidents
 from bascule.serving.loading import Loader
@@ -213,6 +213,28 @@ def test_what_cannot_be_loaded_is_noted_until_it_is(workspace: Workspace) -> Non
     ledger.close()
     (row,) = rows_of(workspace)
     assert (row.kind, row.artifact, row.over_at) == (UNLOADABLE, wrong, None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (b"import time\ntime.sleep(300)", "its worker did not answer in 2 s and was ended"),
+        (b"import os\nos._exit(9)", "its worker ended with code 9"),
+        (b"raise ImportError('no libfoo')", "ImportError: no libfoo"),
+    ],
+)
+def test_a_version_that_hangs_or_ends_while_it_is_loaded_is_named(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, code: bytes, said: str
+) -> None:
+    monkeypatch.setattr("bascule.serving.workers.child.LOAD_S", 2.0)
+    put_steps(workspace, "delays", code, {"workers": 1})
+    plane = DataPlane(workspace)
+    assert "cannot be loaded" in plane.open("main").deployments["delays"].problem
+    plane.stop()
+    (found,) = status(Place(workspace.folder.parent)).incidents["delays"]
+    assert (found.kind, found.open, found.done) == (UNLOADABLE, True, "out of service, and tried again")
+    assert said in found.text
 
 
 def test_the_words_of_a_failure_are_not_kept_for_they_may_quote_rows() -> None:

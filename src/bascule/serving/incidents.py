@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, Row, select, update
 
 from bascule.catalog import now, upsert
 from bascule.catalog.schema import incidents as table
@@ -179,21 +179,26 @@ def _add(conn: Connection, case: Case, kind: Kind, more: int, first: int, last: 
 
 def incidents_of(ws: Workspace, state: Commit | str, deployments: Iterable[Mapping[str, Any]]) -> list[list[Incident]]:
     """Return for each deployment of a state what happened to versions of its model, the last first."""
-    asked = list(deployments)
+    models = [str(deployment["model"]) for deployment in deployments]
     found: dict[str, list[Incident]] = {}
-    for name in dict.fromkeys(str(deployment["model"]) for deployment in asked):
-        entries = (ws.history.read(state, model_path(name)) or {"versions": {}})["versions"].values()
-        found[name] = _of_model(ws, name, {(int(one["version"]), str(served(one)["artifact"])) for one in entries})
-    return [found[str(deployment["model"])] for deployment in asked]
-
-
-def _of_model(ws: Workspace, model: str, versions: Container[tuple[int, str]]) -> list[Incident]:
+    known: dict[str, set[tuple[int, str]]] = {}
+    query = select(table).where(table.c.model.in_(set(models))).order_by(table.c.last_at.desc())
     with ws.catalog.read() as conn:
-        rows = conn.execute(select(table).where(table.c.model == model).order_by(table.c.last_at.desc())).all()
-    return [
-        Incident(
-            model, row.version, row.kind, row.times, row.text, row.first_at, row.last_at, row.over_at, DONE[row.kind]
-        )
-        for row in rows
-        if (row.version, row.artifact) in versions
-    ]
+        rows = conn.execute(query).all() if models else []
+    for row in rows:
+        if row.model not in known:
+            known[row.model] = _versions(ws, state, row.model)
+        if (row.version, row.artifact) in known[row.model]:
+            found.setdefault(row.model, []).append(_read(row))
+    return [found.get(model, []) for model in models]
+
+
+def _versions(ws: Workspace, state: Commit | str, model: str) -> set[tuple[int, str]]:
+    """Return the versions of a model in a state, each with the digest of its bundle."""
+    entries = (ws.history.read(state, model_path(model)) or {"versions": {}})["versions"].values()
+    return {(int(one["version"]), str(served(one)["artifact"])) for one in entries}
+
+
+def _read(row: Row[Any]) -> Incident:
+    times = row.first_at, row.last_at, row.over_at
+    return Incident(row.model, row.version, row.kind, row.times, row.text, *times, DONE[row.kind])
