@@ -15,6 +15,7 @@ from bascule.serving.graph import Graph
 from bascule.serving.joining import FeatureReader, Joiner
 from bascule.serving.rows import Columns, Rows, by_name
 from bascule.serving.runtime import NATIVE, Runtime, load_runtime, warm
+from bascule.serving.shapley import Explainer
 from bascule.serving.workers import Job, Lane, WorkerRuntime
 from bascule.serving.workers.job import BEFORE, PREDICT
 from bascule.training import ModelBundle, Signature
@@ -74,7 +75,7 @@ class LoadedModel:
         graph: the steps around it.
         batches: requests that wait anyway had better be scored together.
         blobs: columns of bytes; they are base64 until a step reads them.
-        runtime: what scores.
+        runtime: what scores; explainer: what tells why.
         sent_plainly: the last request brought one row, a plain value a column; the next one likely will.
         sent_numbers: it brought one row as a tensor of numbers.
     """
@@ -105,6 +106,7 @@ class LoadedModel:
         self.runtime = runtime
         self.workers = runtime if isinstance(runtime, WorkerRuntime) else None
         self.lane = self.workers.lane if self.workers is not None else None
+        self.explainer = self.workers or Explainer(name, bundle, runtime)
         self.graph = graph or Graph()
         self.batches = batches
         self._looks = bool(self.graph.after or self.graph.route or self.graph.combine)
@@ -262,18 +264,6 @@ class LoadedModel:
     def predict(self, matrix: np.ndarray) -> np.ndarray:
         """Return the outputs [rows] or [rows, classes] of rows that were encoded, as float64 [rows, inputs]."""
         return self.runtime.predict(matrix)
-
-    @property
-    def explains(self) -> bool:
-        """Whether the model tells what each input adds to a score."""
-        if self.lane is not None:
-            return self.lane.explains
-        return getattr(self.runtime, "contributions", None) is not None
-
-    def contributions(self, matrix: np.ndarray) -> np.ndarray:
-        """Return what each input adds to the raw score, and the base last: [rows, outputs, inputs + 1]."""
-        found: np.ndarray = self.runtime.contributions(matrix)  # type: ignore[attr-defined]
-        return found
 
     def _check_width(self, rows: Rows) -> None:
         width = len(rows.row) if rows.row is not None else rows.matrix.shape[1] if rows.matrix is not None else 0
