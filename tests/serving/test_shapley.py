@@ -47,13 +47,17 @@ def shapley(game: Game, players: int) -> np.ndarray:
     return found
 
 
-def path_game(root: Split | Leaf, row: np.ndarray) -> Game:
-    """What a tree says when some inputs are known: the others go both ways, as the training rows went."""
+def path_game(root: Split | Leaf, row: np.ndarray, made_of: list[int]) -> Game:
+    """What a tree says when some inputs are known: the others go both ways, as the training rows went.
+
+    Args:
+        row: what the tree asks for; each is made of an input.
+    """
 
     def told(node: Split | Leaf, known: frozenset[int]) -> np.ndarray:
         if isinstance(node, Leaf):
             return np.array(node.values)
-        if node.feature in known:
+        if made_of[node.feature] in known:
             value = row[node.feature]
             if node.codes is None:
                 high = node.missing_high if np.isnan(value) else value > node.threshold
@@ -64,10 +68,6 @@ def path_game(root: Split | Leaf, row: np.ndarray) -> Game:
         return share * told(node.low, known) + (1 - share) * told(node.high, known)
 
     return lambda known: told(root, known)
-
-
-def covered(node: Split | Leaf) -> float:
-    return node.cover
 
 
 @st.composite
@@ -88,19 +88,26 @@ def trees(draw: Any, inputs: int, width: int, depth: int = 4) -> Split | Leaf:
 def test_trees_against_all_subsets(data: st.DataObject) -> None:
     """Ties on thresholds, NaN, sets of categories, inputs that are asked for twice, nodes that no row came to, leaves
     alone, several outputs."""
-    inputs, width = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 3))
-    grown = [data.draw(trees(inputs, width)) for _ in range(data.draw(st.integers(1, 3)))]
-    growing = Growing(inputs=inputs, base=[0.5] * width, width=width)
+    asked, width = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 3))
+    inputs = data.draw(st.integers(1, 6))
+    made_of = data.draw(st.lists(st.integers(0, inputs - 1), min_size=asked, max_size=asked))
+    grown = [data.draw(trees(asked, width)) for _ in range(data.draw(st.integers(1, 3)))]
+    growing = Growing(inputs=asked, base=[0.5] * width, width=width)
     for one in grown:
         growing.add(one)
     numbers = st.sampled_from([-2.0, -1.5, -1.0, 0.0, 0.5, 1.0, 2.0, 31.0, 33.0, np.nan])
-    row = np.array(data.draw(st.lists(numbers, min_size=inputs, max_size=inputs)))
-    found = TreeShap(growing.grown(divide=2.0), "regression")(row[np.newaxis])[0]
-    games = [path_game(one, row) for one in grown]
-    expected = sum(shapley(game, inputs) for game in games) / 2
-    base = (0.5 + sum(game(frozenset()) for game in games)) / 2
-    assert pytest.approx(expected, abs=1e-9) == found[:, :-1].T
-    assert found[:, -1] == pytest.approx(base, abs=1e-9)
+    row = np.array(data.draw(st.lists(numbers, min_size=asked, max_size=asked)))
+    forest = growing.grown(divide=2.0)
+    for each, count, shap in (
+        (list(range(asked)), asked, TreeShap(forest, "regression")),
+        (made_of, inputs, TreeShap(forest, "regression", np.array(made_of), inputs)),
+    ):
+        found = shap(row[np.newaxis])[0]
+        games = [path_game(one, row, each) for one in grown]
+        expected = sum(shapley(game, count) for game in games) / 2
+        base = (0.5 + sum(game(frozenset()) for game in games)) / 2
+        assert pytest.approx(expected, abs=1e-9) == found[:, :-1].T
+        assert found[:, -1] == pytest.approx(base, abs=1e-9)
 
 
 ESTIMATORS = [
@@ -260,6 +267,7 @@ def test_a_pipeline_is_explained_by_its_own_inputs() -> None:
     """Texts and what is missing too; in log-odds where it adds those up."""
     pd = pytest.importorskip("pandas")
     from sklearn.compose import ColumnTransformer
+    from sklearn.decomposition import PCA
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LogisticRegression
@@ -285,11 +293,16 @@ def test_a_pipeline_is_explained_by_its_own_inputs() -> None:
     filled = np.where(np.isnan(rows[:, 0]), frame["size"].mean(), rows[:, 0])
     assert told.values[:, 0, 0] == pytest.approx(weights[0] * (filled - background[:, 0].mean()))
     forest = make_pipeline(columns, RandomForestClassifier(9, random_state=0)).fit(frame, LABELS["binary"])
-    told = bundled(forest, "binary", fields, background).tell(rows)
     given_rows = pd.DataFrame({"size": rows[:, 0], "kind": ["a", "b", None], "age": rows[:, 2]})
-    assert told.scale == "probability"
+    told = bundled(forest, "binary", fields, None).tell(rows)
+    assert (told.method, told.scale, told.values.shape) == ("shap", "probability", (3, 1, 4))
     assert told.values.sum(axis=2)[:, 0] == pytest.approx(forest.predict_proba(given_rows)[:, 1])
-    bare = bundled(forest, "binary", fields, None)
+    # Of columns that are made of several inputs the trees cannot tell: the model is asked.
+    mixing = make_pipeline(columns, PCA(2), RandomForestClassifier(9, random_state=0)).fit(frame, LABELS["binary"])
+    told = bundled(mixing, "binary", fields, background).tell(rows)
+    assert (told.method, told.scale) == ("sampled shap", "probability")
+    assert told.values.sum(axis=2)[:, 0] == pytest.approx(mixing.predict_proba(given_rows)[:, 1])
+    bare = bundled(mixing, "binary", fields, None)
     for _ in range(2):
         with pytest.raises(InputError, match="keeps nothing about its data") as refused:
             bare.tell(rows)

@@ -166,17 +166,21 @@ class SkopsPredictor:
 
     def predict(self, matrix: np.ndarray) -> np.ndarray:
         """Return probabilities [rows] or [rows, classes], or values [rows]."""
-        rows: Any = matrix
-        if self._inputs is not None:
-            try:
-                import pandas as pd
-            except ImportError:
-                raise MissingExtra("Models that were fitted on named columns", "models") from None
-            rows = pd.DataFrame({one.name: column_of(one, matrix[:, place]) for place, one in enumerate(self._inputs)})
+        rows = self.rows(matrix)
         if self._task == "regression":
             return np.asarray(self.estimator.predict(rows), dtype=np.float64).reshape(len(matrix))
         found = np.asarray(self.estimator.predict_proba(rows), dtype=np.float64)
         return found[:, 1] if self._task == "binary" else found
+
+    def rows(self, matrix: np.ndarray) -> Any:
+        """Return rows as the estimator reads them: named columns where it was fitted on such, texts for their codes."""
+        if self._inputs is None:
+            return matrix
+        try:
+            import pandas as pd
+        except ImportError:
+            raise MissingExtra("Models that were fitted on named columns", "models") from None
+        return pd.DataFrame({one.name: column_of(one, matrix[:, place]) for place, one in enumerate(self._inputs)})
 
     def importance(self) -> np.ndarray:
         """Return what the estimator says of each input: importances, or the size of its coefficients."""

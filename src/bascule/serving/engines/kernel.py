@@ -57,7 +57,7 @@ def shap_library() -> Any:
     found, pointer = ctypes.CDLL(str(_built(SHAP, (SHAP, FOREST)))), ctypes.c_void_p
     found.forest_expected.argtypes = [pointer, pointer, ctypes.c_int64, pointer, pointer]
     found.forest_expected.restype = None
-    found.forest_shap.argtypes = [pointer, pointer, pointer, ctypes.c_int64, pointer]
+    found.forest_shap.argtypes = [pointer, pointer, pointer, ctypes.c_int32, pointer, ctypes.c_int64, pointer]
     found.forest_shap.restype = ctypes.c_int32
     return found
 

@@ -12,6 +12,7 @@ from bascule.errors import BasculeError, EnvironmentProblem, InputError
 from bascule.serving.engines.forest import Unfit
 from bascule.serving.engines.sklearn_trees import forest_of_estimator, is_trees
 from bascule.serving.runtime import Runtime
+from bascule.serving.shapley.columns import columns_of
 from bascule.serving.shapley.part import Told
 from bascule.serving.shapley.sampling import SampledShap
 from bascule.serving.shapley.trees import TreeShap
@@ -38,7 +39,7 @@ class Explainer:
 
     def __init__(self, name: str, bundle: ModelBundle, runtime: Runtime) -> None:
         self._name, self._format, self._task = name, bundle.format, bundle.signature.output.task
-        self._background = bundle.background
+        self._fields, self._background = bundle.signature.inputs, bundle.background
         self._runtime = runtime
         self._tell: Tell | None = None
         self._refused: BasculeError | None = None
@@ -73,11 +74,14 @@ class Explainer:
         return found
 
     @property
-    def _estimator(self) -> Any:
+    def _predictor(self) -> Any:
         if self._format != "skops":
             return None
-        native = getattr(self._runtime, "native", self._runtime)
-        return getattr(getattr(native, "predictor", None), "estimator", None)
+        return getattr(getattr(self._runtime, "native", self._runtime), "predictor", None)
+
+    @property
+    def _estimator(self) -> Any:
+        return getattr(self._predictor, "estimator", None)
 
     def _way(self) -> Tell:
         own = self._own
@@ -86,8 +90,8 @@ class Explainer:
         missing: BasculeError | None = None
         if is_trees(self._estimator):
             try:
-                trees = TreeShap(forest_of_estimator(self._estimator), self._task)
-                return lambda matrix: Told(trees(matrix), "shap", trees.scale, at_once=TREES_AT_ONCE)
+                trees, encoded = self._trees()
+                return lambda matrix: Told(trees(encoded(matrix)), "shap", trees.scale, at_once=TREES_AT_ONCE)
             except Unfit:
                 pass
             except EnvironmentProblem as error:
@@ -101,6 +105,19 @@ class Explainer:
         sampled = SampledShap(predict, self._background)
         rows = max(1, EVALUATIONS_AT_ONCE // sampled.evaluations)
         return lambda matrix: Told(sampled(matrix), "sampled shap", scale, sampled.samples, rows)
+
+    def _trees(self) -> tuple[TreeShap, Callable[[np.ndarray], np.ndarray]]:
+        """Return the model's trees, and what makes rows of the model into rows of theirs.
+
+        Raises:
+            Unfit, EnvironmentProblem: as `TreeShap`, `columns_of`.
+        """
+        try:
+            return TreeShap(forest_of_estimator(self._estimator), self._task), lambda matrix: matrix
+        except Unfit:
+            columns = columns_of(self._predictor, self._fields)
+        forest = forest_of_estimator(self._estimator.steps[-1][1])
+        return TreeShap(forest, self._task, columns.made_of, len(self._fields)), columns.encoded
 
     def _log_odds(self, matrix: np.ndarray) -> np.ndarray:
         """Return what the model itself adds up: log-odds, or for each class what softmax makes its probability of."""
