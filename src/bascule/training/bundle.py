@@ -159,5 +159,11 @@ def unpack_model(data: bytes) -> ModelBundle:
         params=file.params,
         meta=file.meta,
         digest=digest_of(data),
-        background=unpack_background(file.background, len(file.signature.inputs)) if file.background else None,
+        background=_background(file),
     )
+
+
+def _background(file: _File) -> np.ndarray | None:
+    if file.background is msgspec.UNSET:
+        return None
+    return unpack_background(file.background, len(file.signature.inputs))
