@@ -18,7 +18,7 @@ from bascule.serving.rows import by_name
 from bascule.serving.scoring import Answer
 from bascule.serving.shapley import Told
 from bascule.serving.shapley.explainer import no_way
-from bascule.serving.workers.child import StepFailed
+from bascule.serving.workers.child import StepFailed, WorkerSlow
 
 METHODS = ("shap",)
 MOST_ROWS = 1_000
@@ -63,6 +63,7 @@ def explain(answer: Answer, seconds: float | None = None) -> None:
         raise
     except StepFailed as error:  # a worker's own words
         answer.error, answer.outputs = f"it was not explained: {error}", None
+        answer.late = isinstance(error, WorkerSlow)
     except Exception as error:  # a library that tells this of most of its models, and not of this one
         said = (str(error).splitlines() or [""])[0][:200]
         raise InputError(
