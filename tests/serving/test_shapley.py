@@ -323,6 +323,31 @@ def test_steps_of_single_columns_before_trees_are_no_obstacle() -> None:
     assert told.values.sum(axis=2)[:, 0] == pytest.approx(fitted.predict(X[:9]))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("unknown", ["ignore", "error"])
+def test_numbers_that_are_encoded_as_categories_and_cut_into_bins(unknown: str) -> None:
+    from sklearn.compose import ColumnTransformer
+    from sklearn.ensemble import HistGradientBoostingRegressor
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import KBinsDiscretizer, OneHotEncoder
+
+    rows = np.column_stack([np.digitize(FULL[:, 0], [-1.0, 0.0, 1.0]), FULL[:, 1] * 50 + 200, FULL[:, 2]])
+    columns = ColumnTransformer(
+        [
+            ("one", OneHotEncoder(handle_unknown=unknown), [0]),
+            ("bins", KBinsDiscretizer(4, quantile_method="averaged_inverted_cdf"), [1]),
+        ],
+        remainder="passthrough",
+    )
+    fitted = make_pipeline(columns, HistGradientBoostingRegressor(max_iter=9, min_samples_leaf=5))
+    fitted.fit(rows, rows[:, 0] + np.digitize(rows[:, 1], [180.0, 220.0]) + rows[:, 2])
+    fields = tuple(Field(name=name, type="double") for name in ("class", "height", "rest"))
+    told = bundled(fitted, "regression", fields, None).tell(rows[:9])
+    assert (told.method, told.values.shape) == ("shap", (9, 1, 4))
+    assert told.values.sum(axis=2)[:, 0] == pytest.approx(fitted.predict(rows[:9]))
+    assert (np.abs(told.values[:, 0, :3]).max(axis=0) > 0).all()
+
+
 def test_a_network_of_scikit_learn_and_its_classes() -> None:
     from sklearn.neural_network import MLPClassifier
 
