@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bascule.errors import InputError
+from bascule.errors import EnvironmentProblem, InputError
 from bascule.serving.engines.forest import Forest, Growing, Leaf, Split, Unfit
 from bascule.serving.engines.sklearn_trees import forest_of_estimator
 from bascule.serving.runtime import load_runtime
@@ -321,6 +321,22 @@ def test_steps_of_single_columns_before_trees_are_no_obstacle() -> None:
     told = bundled(fitted, "regression", fields, None).tell(X[:9])
     assert (told.method, told.samples) == ("shap", 0)
     assert told.values.sum(axis=2)[:, 0] == pytest.approx(fitted.predict(X[:9]))
+
+
+def test_without_a_compiler_trees_are_asked_or_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sklearn.tree import DecisionTreeRegressor
+
+    def missing() -> Any:
+        raise EnvironmentProblem("There is no C compiler here.", hint="Install one.")
+
+    monkeypatch.setattr("bascule.serving.shapley.trees.shap_library", missing)
+    fields = tuple(Field(name=f"x{k}", type="double") for k in range(5))
+    fitted = DecisionTreeRegressor(max_depth=3).fit(FULL, LABELS["regression"])
+    told = bundled(fitted, "regression", fields, background_of(FULL)).tell(FULL[:2])
+    assert (told.method, told.scale) == ("sampled shap", "value")
+    assert told.values.sum(axis=2)[:, 0] == pytest.approx(fitted.predict(FULL[:2]))
+    with pytest.raises(EnvironmentProblem, match="no C compiler"):
+        bundled(fitted, "regression", fields, None).tell(FULL[:2])
 
 
 @pytest.mark.slow
