@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bascule.cli.asking import _chain
+from bascule.cli.asking import _added, _chain
 from bascule.delivery import deploy
 from bascule.history import Workspace
 from bascule.project import explaining
@@ -42,3 +42,22 @@ def test_an_answer_of_a_model_that_a_client_registered_is_explained(
     told = _chain(chain)
     assert "score none" in told
     assert "training set  not known: a client registered the model" in told
+
+
+def test_what_each_input_added_is_shown_the_largest_first() -> None:
+    one = {"base": 0.5, "contributions": {"age": 0.1, "size": -2.0, **{f"x{k}": 0.01 for k in range(6)}}}
+    about = {"method": "sampled shap", "scale": "probability", "samples": 128}
+    said = {"output": {"value": 1.0, "explanation": {**about, **one}}}
+    told = explaining.added(said)
+    assert told is not None
+    assert (told[0], list(told[1])[:3]) == ("probability, sampled shap in 128 orders", ["base", "size", "age"])
+    (line,) = _added(said)
+    assert line.startswith("  why         base +0.5, size -2, age +0.1, x0 +0.01, ")
+    assert line.endswith(" and 2 more (probability, sampled shap in 128 orders)")
+    classes = {"method": "shap", "scale": "log-odds", "classes": {"a": one, "b": {**one, "base": 7.0}}}
+    told = explaining.added({"output": {"label": "b", "explanation": classes}})
+    assert told is not None
+    assert (told[0], told[1]["base"]) == ("log-odds of b, shap", 7.0)
+    assert explaining.added({"output": {"error": "it failed"}}) is None
+    assert explaining.added({"output": None}) is None
+    assert _added({}) == []

@@ -16,7 +16,6 @@ from bascule.errors import InputError
 from bascule.history import Workspace
 from bascule.serving.engines.forest import Unfit
 from bascule.serving.engines.reading import forest_of
-from bascule.serving.explaining import check_method
 from bascule.serving.mlmodel import bundle_of
 from bascule.serving.model import LoadedModel
 from bascule.serving.optimizing import rows_of
@@ -197,4 +196,4 @@ def test_engines_are_compared_on_texts_that_the_model_knows_and_on_others(tmp_pa
 
 def test_it_explains_itself(tmp_path: Path) -> None:
     bundle = logged(fitted(), tmp_path)
-    check_method("shap", LoadedModel("cats", 1, bundle, load_runtime(bundle)))
+    assert LoadedModel("cats", 1, bundle, load_runtime(bundle)).explainer.possible

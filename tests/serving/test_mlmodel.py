@@ -28,6 +28,7 @@ from bascule.serving.mlmodel import bundle_of, bundle_of_pickles
 from bascule.serving.model import LoadedModel
 from bascule.serving.rows import Rows
 from bascule.serving.runtime import load_runtime
+from bascule.serving.shapley import Explainer
 from bascule.tracking.artifacts import Artifacts
 from bascule.training import unpack_model
 from tests.training.test_trials import damaged
@@ -235,6 +236,37 @@ def test_an_onnx_model(classes: bool) -> None:
     assert bundle.signature.output.task == ("binary" if classes else "regression")
     wanted = np.full(80, 0.5) if classes else ROWS.astype(np.float32).sum(axis=1)
     assert np.allclose(bundle.predictor.predict(ROWS), wanted, atol=1e-5)
+
+
+def with_example(files: dict[str, bytes], example: Any) -> dict[str, bytes]:
+    told = {**json.loads(files["MLmodel"]), "saved_input_example_info": {"artifact_path": "input_example.json"}}
+    return {**files, "MLmodel": json.dumps(told).encode(), "input_example.json": json.dumps(example).encode()}
+
+
+@pytest.mark.parametrize("form", ["columns", "matrix"])
+def test_an_input_example_is_what_answers_are_explained_against(form: str) -> None:
+    pytest.importorskip("onnxruntime")
+    tensor = [{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 3]}}]
+    matrix, regression = {"inputs": ROWS[:9].tolist()}, form == "matrix"
+    files, names = sklearn_files()[0], ("a", "b", "c")
+    example: Any = {"columns": names, "data": [[a, round(b), None] for a, b, _ in ROWS[:9].tolist()]}
+    if regression:
+        files, example = {"MLmodel": mlmodel("onnx", tensor, data="m.onnx"), "m.onnx": onnx_model(False)}, matrix
+    bundle = unpack_model(bundle_of(reader(with_example(files, example)), {}))
+    assert bundle.background is not None
+    assert bundle.background.shape == (64, 3)
+    assert set(bundle.background[:, 0]) <= set(ROWS[:9, 0])
+    assert np.isnan(bundle.background[:, 2]).all() != regression
+    explainer = Explainer("it", bundle, load_runtime(bundle))
+    assert explainer.possible
+    if regression:
+        told = explainer.tell(ROWS[:2])
+        assert (told.method, told.scale) == ("sampled shap", "value")
+        assert told.values[:, 0, :3] == pytest.approx(ROWS[:2] - bundle.background.mean(axis=0), abs=1e-5)
+    for wrong in ({"columns": ["z"], "data": [[1.0]]}, {"inputs": [[1.0]]}, {"inputs": "no"}):
+        assert unpack_model(bundle_of(reader(with_example(files, wrong)), {})).background is None
+    absent = {name: data for name, data in with_example(files, example).items() if name != "input_example.json"}
+    assert unpack_model(bundle_of(reader(absent), {})).background is None
 
 
 class Evil:

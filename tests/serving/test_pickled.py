@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import sys
@@ -11,6 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
@@ -24,10 +26,13 @@ from bascule.server import ServerSettings
 from bascule.server.app import create_app
 from bascule.serving import DataPlane, Query, score
 from bascule.serving.loading import Loader
+from bascule.serving.mlmodel import bundle_of_pickles
 from bascule.serving.pickled import PickledRuntime, process
 from bascule.serving.rows import Rows
+from bascule.serving.shapley import Explainer
 from bascule.tracking import vouching
 from bascule.tracking.artifacts import Artifacts
+from bascule.training import unpack_model
 from tests.serving.test_mlmodel import LABEL, ROWS, mlmodel
 
 sklearn = pytest.importorskip("sklearn")
@@ -141,6 +146,37 @@ def test_a_plain_pickle_answers_from_a_process_of_its_own(
         assert plane.is_ready(deployment)
     finally:
         plane.stop()
+
+
+@pytest.mark.slow
+def test_a_pickle_is_explained_by_asking_its_process(tmp_path: Path) -> None:
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    try:
+        data = cloudpickle.dumps(Odd(str(tmp_path / "loaded")))
+    finally:
+        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+    columns = json.dumps([{"type": "double", "name": name} for name in ("x0", "x1")])
+    told = {
+        "flavors": {
+            "python_function": {},
+            "sklearn": {"pickled_model": "my.pkl", "serialization_format": "cloudpickle"},
+        },
+        "signature": {"inputs": columns},
+        "saved_input_example_info": {"artifact_path": "input_example.json"},
+    }
+    example = json.dumps({"columns": ["x0", "x1"], "data": [[0.0, float(k)] for k in range(9)]}).encode()
+    files = {"MLmodel": json.dumps(told).encode(), "my.pkl": data, "input_example.json": example}
+    bundle = unpack_model(bundle_of_pickles(files, "clf@1", {}))
+    runtime = PickledRuntime(bundle, "models/clf@1")
+    try:
+        explainer = Explainer("clf", bundle, runtime)
+        told_of = explainer.tell(np.array([[0.0, 10.0]]))
+        assert (told_of.method, told_of.scale) == ("sampled shap", "value")
+        assert told_of.values[0, 0].tolist() == pytest.approx([0.0, 12.0, 8.0])  # twice x1, whose mean is 4
+        with pytest.raises(RuntimeError, match="no such row"):
+            explainer.tell(np.array([[1.0, 10.0]]))
+    finally:
+        runtime.allowed = False
 
 
 @pytest.mark.slow

@@ -3,12 +3,25 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bascule.errors import InputError, MissingExtra, NotFound
-from bascule.training import Step, TrainerSettings, TrainingData, load_trainer, train
+from bascule.training import (
+    LinearModel,
+    Step,
+    TrainerSettings,
+    TrainingData,
+    encode,
+    load_trainer,
+    pack_model,
+    train,
+    unpack_model,
+)
+from bascule.training.background import background_of
 
 Make = Callable[..., TrainingData]
 
@@ -60,6 +73,25 @@ def test_a_trainer_of_the_project_is_run_and_gets_a_baseline(made_data: Make, pr
     assert model.params == {"share": 0.25}
     assert model.baseline is not None
     assert model.predict(data.validation.rows).shape == (len(data.validation.label),)
+
+
+def test_a_model_that_does_not_tell_what_its_inputs_add_keeps_what_they_are_like(
+    made_data: Make, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = made_data("binary")
+    assert train(data, "own_trainer:mine", folder=project).background is None  # a linear model tells
+    monkeypatch.delattr(LinearModel, "contributions")
+    model = train(data, "own_trainer:mine", folder=project)
+    assert model.background is not None
+    matrix = encode(model.signature, data.train.rows)
+    assert np.array_equal(model.background, background_of(matrix), equal_nan=True)
+    kept = unpack_model(pack_model(model)).background
+    assert kept is not None
+    assert np.array_equal(kept, model.background, equal_nan=True)
+    assert unpack_model(pack_model(replace(model, background=None))).background is None
+    damaged = replace(model, background=model.background.ravel()[1:])
+    with pytest.raises(InputError, match="background is no rows of its inputs"):
+        unpack_model(pack_model(damaged))
 
 
 def test_an_edited_trainer_takes_effect_at_once(made_data: Make, project: Path) -> None:

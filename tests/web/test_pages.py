@@ -21,6 +21,7 @@ from bascule.history import Workspace
 from bascule.lake import Lake
 from bascule.registry.versions import served
 from bascule.server import create_token
+from bascule.server.reads import predictions
 from bascule.serving.case import CRASHED
 from bascule.serving.incidents import Incidents
 from bascule.web.guess import near_pages
@@ -343,6 +344,24 @@ def test_lists_name_people_shortly_and_pages_of_one_thing_in_full(client: TestCl
         assert ANN.partition("@")[0] in shown
     assert "@example.org</dd>" in client.get(f"/commits/{filled.commit}").text
     assert client.get("/audit", params={"text": ANN}).text.count(f'title="{ANN}"') > 1
+
+
+def test_a_prediction_says_what_each_input_added(
+    client: TestClient, filled: Filled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"/predictions/{filled.prediction}"
+    assert "What each input added" not in client.get(address).text
+    told = {"method": "shap", "scale": "log-odds", "base": 0.25, "contributions": {"hour": -3.5}}
+    real = predictions.explain
+
+    def explain(*asked: Any) -> Any:
+        chain = real(*asked)
+        return {**chain, "prediction": {**chain["prediction"], "output": {"label": "1", "explanation": told}}}
+
+    monkeypatch.setattr(predictions, "explain", explain)
+    shown = client.get(address).text.partition("What each input added</h2>")[2]
+    assert "log-odds, shap" in shown
+    assert "-3.5" in shown or "−3.5" in shown
 
 
 def test_each_person_is_named_once_below_a_lineage(client: TestClient, filled: Filled) -> None:

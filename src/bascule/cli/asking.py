@@ -14,6 +14,7 @@ from bascule.counting import counted
 
 MOST_CLASSES = 5
 MOST_METRICS = 3
+MOST_INPUTS = 6
 SQL_DIGITS = 12
 # On a terminal a cell of a table has so many signs at most.
 WIDEST = 60
@@ -222,6 +223,7 @@ def _chain(chain: dict[str, Any]) -> str:
         else "  truth       not known yet",
         f"deployment    {place}, arm {p['arm']}, commit {d['commit'][:10]}",
     ]
+    lines[1:1] = _added(p)
     if change := d["change"]:
         lines.append(f"  last change {change['action']} by {change['actor']} at {_at(change['at'])}")
     lines.append(f"model         {v['model']} version {v['version']}, artifact {v['artifact'][:16]}, {v['format']}")
@@ -246,6 +248,19 @@ def _chain(chain: dict[str, Any]) -> str:
         )
     lines += ["people", *(f"  {who}" for who in chain["people"]["names"])]
     return "\n".join(lines)
+
+
+def _added(prediction: dict[str, Any]) -> list[str]:
+    """Return what the inputs added to an answer, as a line where that was told."""
+    from bascule.project.explaining import added
+
+    found = added(prediction)
+    if found is None:
+        return []
+    about, numbers = found
+    shown = [f"{name} {value:+.4g}" for name, value in list(numbers.items())[: MOST_INPUTS + 1]]
+    more = f" and {len(numbers) - len(shown)} more" if len(numbers) > len(shown) else ""
+    return [f"  why         {', '.join(shown)}{more} ({about})"]
 
 
 def _learned(made: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ Every link is a row or an object that was written when it happened; this module 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -68,6 +69,30 @@ def explain_prediction(workspace: Workspace, name: str) -> dict[str, Link]:
     }
     chain["people"] = {"names": _people(chain, workspace)}
     return chain
+
+
+def added(prediction: Mapping[str, Any]) -> tuple[str, dict[str, float]] | None:
+    """Return what each input added to an answer, the largest first, after its `base`; None when nobody asked for that.
+
+    Of several classes it is told of the one that was answered.
+
+    Returns:
+        What the numbers are, in words, and the numbers.
+    """
+    output = prediction.get("output")
+    output = output if isinstance(output, Mapping) else {}
+    told = output.get("explanation")
+    if not told:
+        return None
+    scale, one = str(told["scale"]), told
+    if "classes" in told:
+        label = str(output.get("label"))
+        one = told["classes"].get(label)
+        if one is None:
+            return None
+        scale = f"{scale} of {label}"
+    about = f"{scale}, {told['method']}" + (f" in {told['samples']} orders" if told.get("samples") else "")
+    return about, {"base": one["base"], **dict(sorted(one["contributions"].items(), key=lambda kv: -abs(kv[1])))}
 
 
 def _prediction(workspace: Workspace, name: str) -> Link:

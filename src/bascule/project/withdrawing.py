@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import msgspec
+import numpy as np
 from sqlalchemy import select
 
 from bascule.catalog import actor, audit, now
@@ -57,13 +58,16 @@ def bundles(workspace: Workspace) -> dict[str, list[str]]:
 
 
 def bundles_with(workspace: Workspace, wanted: Sequence[bytes]) -> dict[str, list[str]]:
-    """Return the bundles in which some bytes stand, also inside of a compressed model, and their versions."""
-    found = {}
+    """Return the bundles in which some bytes stand, and their versions.
+
+    Also inside of a compressed model, and as a number among what a bundle keeps of its inputs.
+    """
+    found, numbers = {}, [float(one) for one in wanted if one.removeprefix(b"-").isdigit()]
     for digest, models in bundles(workspace).items() if wanted else ():
         if ":" in digest or not workspace.store.has(digest):
             continue
         data = workspace.store.get(digest)
-        if any(one in part for part in _parts(data) for one in wanted):
+        if any(one in part for part in _parts(data) for one in wanted) or _keeps(data, numbers):
             found[digest] = models
     return found
 
@@ -75,6 +79,13 @@ def _parts(data: bytes) -> Iterator[bytes]:
         if zipfile.is_zipfile(io.BytesIO(model)):  # skops
             with zipfile.ZipFile(io.BytesIO(model)) as archive:
                 yield from (archive.read(name) for name in archive.namelist())
+
+
+def _keeps(data: bytes, numbers: Sequence[float]) -> bool:
+    with suppress(BasculeError):
+        background = unpack_model(data).background if numbers else None
+        return background is not None and bool((background[..., np.newaxis] == np.array(numbers)).any())
+    return False
 
 
 def put_down(

@@ -1,12 +1,12 @@
-"""Why a model said what it said: what each input adds to the score of a row, exactly, from the model itself.
+"""Why a model said what it said: what each input adds to the score of a row.
 
-The numbers of a row and their base sum up to the model's raw score: log-odds of a classification, the value of a
-regression. Trees tell SHAP values (by paths through the trees); linear models tell each term, against a row of average
-numbers and of categories that add nothing.
+The numbers of a row and their base sum up to the score. How they are found out is `shapley`'s affair; here is what a
+request may ask for, how long that may take, and how it is told.
 """
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -15,69 +15,61 @@ import numpy as np
 from bascule.errors import BasculeError, InputError, suggestion
 from bascule.serving.model import LoadedModel
 from bascule.serving.rows import by_name
-from bascule.serving.scoring import Answer, ScoringFailed
-from bascule.serving.workers.child import StepFailed
+from bascule.serving.scoring import Answer
+from bascule.serving.shapley import Told
+from bascule.serving.shapley.explainer import no_way
+from bascule.serving.workers.child import StepFailed, WorkerSlow
 
 METHODS = ("shap",)
 MOST_ROWS = 1_000
+LIMIT_S = 20.0
+UNASKED_S = 1.0  # for the log's sample: whoever asked waits for it, and did not ask for it
 
 
-def check_method(name: str, model: LoadedModel) -> None:
+def check_asked(method: str, answer: Answer) -> None:
     """Refuse what cannot be told, before anything is scored.
 
     Raises:
-        InputError: there is no such method, or the model does not tell what its inputs add.
-    """
-    if name not in METHODS:
-        raise InputError(
-            f"There is no explanation named {name[:40]!r}.", hint=suggestion(name, list(METHODS), "explanation")
-        )
-    if not model.explains:
-        raise InputError(
-            f"Model {model.name!r} is {model.format!r}, which does not tell what each input adds to a score.",
-            hint="Models of the formats lightgbm, xgboost, catboost and linear do. Ask without explain.",
-        )
-
-
-def explain(answer: Answer) -> list[dict[str, Any]]:
-    """Return one explanation for each row of an answer.
-
-    Raises:
-        InputError: there are more rows than are explained at once, or the model's library does not tell.
-        ScoringFailed: its worker failed.
+        InputError: there is no such method, there are too many rows, or nothing tells what the model's inputs add.
     """
     model, rows = answer.model, answer.query.rows
+    if method not in METHODS:
+        raise InputError(
+            f"There is no explanation named {method[:40]!r}.", hint=suggestion(method, list(METHODS), "explanation")
+        )
     if rows.count > MOST_ROWS:
         raise InputError(
             f"The request has {rows.count:,} rows; at most {MOST_ROWS:,} are explained at once.",
             hint="Send it in parts.",
         )
-    if answer.features is not None:
-        joined = by_name(model.encoder.names, answer.features)
-        matrix = model.encoder.encode(joined, rows.count)
-    elif rows.columns is not None:
-        matrix = model.encoder.encode(rows.columns, rows.count)
-    elif rows.row is not None:
-        matrix = np.array([rows.row], dtype=np.float64)
-    else:
-        owned = rows.owned()
-        assert owned is not None
-        matrix = owned
-    if not len(matrix):
-        return []
+    if not model.explainer.possible:
+        raise _no_way(answer)
+
+
+def explain(answer: Answer, seconds: float | None = None) -> None:
+    """Put one explanation for each row beside an answer. When its worker failed, the answer is a failure.
+
+    Args:
+        seconds: how long it may take; 20 s at most.
+
+    Raises:
+        InputError: it takes longer, or the model's library does not tell.
+    """
+    model, matrix = answer.model, _matrix(answer)
+    until = time.monotonic() + min(LIMIT_S, seconds or LIMIT_S)
     try:
-        parts = model.contributions(matrix)  # [rows, outputs, inputs and base]
+        answer.explanations = _explained(model, matrix, until)
     except BasculeError:
         raise
     except StepFailed as error:  # a worker's own words
-        raise ScoringFailed(f"Version {model.version} of model {model.name!r} was not explained: {error}") from None
+        answer.error, answer.outputs = f"it was not explained: {error}", None
+        answer.late = isinstance(error, WorkerSlow)
     except Exception as error:  # a library that tells this of most of its models, and not of this one
         said = (str(error).splitlines() or [""])[0][:200]
         raise InputError(
             f"Model {model.name!r} did not tell what each input adds to a score: {type(error).__name__}: {said}",
             hint="Ask without explain.",
         ) from None
-    return [_told(model, part) for part in parts]
 
 
 def explain_sampled(answer: Answer) -> None:
@@ -85,19 +77,58 @@ def explain_sampled(answer: Answer) -> None:
 
     Nobody asked for them, so the caller must not feel them.
     """
-    if answer.model.explains and answer.query.rows.count <= MOST_ROWS:
+    if answer.model.explainer.possible and answer.query.rows.count <= MOST_ROWS:
         with suppress(Exception):
-            answer.explanations = explain(answer)
+            answer.explanations = _explained(answer.model, _matrix(answer), time.monotonic() + UNASKED_S)
 
 
-def _told(model: LoadedModel, part: np.ndarray) -> dict[str, Any]:
-    scale = "value" if model.task == "regression" else "log-odds"
+def _matrix(answer: Answer) -> np.ndarray:
+    """Return the rows as the model read them."""
+    encoder, rows = answer.model.encoder, answer.query.rows
+    if answer.features is not None:
+        return encoder.encode(by_name(encoder.names, answer.features), rows.count)
+    if rows.columns is not None:
+        return encoder.encode(rows.columns, rows.count)
+    if rows.row is not None:
+        return np.array([rows.row], dtype=np.float64)
+    owned = rows.owned()
+    assert owned is not None
+    return owned
+
+
+def _explained(model: LoadedModel, matrix: np.ndarray, until: float) -> list[dict[str, Any]]:
+    """Explain some rows after others, so that what else waits for the model gets its turn, and the time is kept."""
+    found: list[dict[str, Any]] = []
+    at_once = 1
+    while len(found) < len(matrix):
+        if found and time.monotonic() > until:
+            raise InputError(
+                f"In the time that an explanation may take, {len(found):,} of {len(matrix):,} rows were explained.",
+                hint="Send fewer rows at once.",
+            )
+        told = model.explainer.tell(matrix[len(found) : len(found) + at_once])
+        found += [_one(model, told, part) for part in told.values]
+        at_once = told.at_once
+    return found
+
+
+def _one(model: LoadedModel, told: Told, part: np.ndarray) -> dict[str, Any]:
+    about: dict[str, Any] = {"method": told.method, "scale": told.scale}
+    if told.samples:
+        about["samples"] = told.samples
     if model.task != "multiclass":
-        return {"method": METHODS[0], "scale": scale, **_one(model, part[0])}
-    classes = {name: _one(model, one) for name, one in zip(model.classes, part, strict=True)}
-    return {"method": METHODS[0], "scale": scale, "classes": classes}
+        return {**about, **_added(model, part[0])}
+    return {**about, "classes": {name: _added(model, one) for name, one in zip(model.classes, part, strict=True)}}
 
 
-def _one(model: LoadedModel, part: np.ndarray) -> dict[str, Any]:
+def _added(model: LoadedModel, part: np.ndarray) -> dict[str, Any]:
     numbers: list[float] = part.tolist()
     return {"base": numbers[-1], "contributions": dict(zip(model.encoder.names, numbers, strict=False))}
+
+
+def _no_way(answer: Answer) -> InputError:
+    """Return what is said of a version that cannot be explained; of a rollout's, which other one can."""
+    model, deployment = answer.model, answer.deployment
+    others = sorted(one.version for one in deployment.models.values() if one.explainer.possible)
+    instead = f"Version {others[0]} can be: /v2/models/{deployment.name}/versions/{others[0]}." if others else ""
+    return no_way(f"Version {model.version} of model {model.name!r}", model.format, instead)

@@ -23,6 +23,7 @@ from bascule.errors import InputError, NotFound
 from bascule.serving.encoding import Encoder
 from bascule.serving.engines import ReadBlob, load_recipe, read_recipe
 from bascule.serving.runtime import Runtime, load_runtime, outputs_of, warm
+from bascule.serving.shapley import Explainer
 from bascule.serving.workers.child import StepFailed
 from bascule.serving.workers.program import Program
 from bascule.training import ModelBundle, unpack_model
@@ -163,10 +164,11 @@ class _Sources(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 class _Model:
     """One model of a graph: what reads its rows, and what scores them."""
 
-    def __init__(self, bundle: ModelBundle, recipe: Mapping[str, Any] | None, read: ReadBlob) -> None:
+    def __init__(self, name: str, bundle: ModelBundle, recipe: Mapping[str, Any] | None, read: ReadBlob) -> None:
         self.encoder = Encoder(bundle.signature)
         self.signature = bundle.signature
         self.runtime: Runtime = load_recipe(read_recipe(recipe), bundle, read) if recipe else load_runtime(bundle)
+        self.explainer = Explainer(name, bundle, self.runtime)
 
 
 class GraphRunner:
@@ -179,9 +181,10 @@ class GraphRunner:
     def __init__(self, program: Program) -> None:
         self._name = program.name
         read = program.engines.__getitem__
-        self._main = _Model(unpack_model(program.bundle), program.recipe, read)
+        self._main = _Model(program.name, unpack_model(program.bundle), program.recipe, read)
         self._members = {
-            name: _Model(unpack_model(data), program.recipes.get(name), read) for name, data in program.members.items()
+            name: _Model(name, unpack_model(data), program.recipes.get(name), read)
+            for name, data in program.members.items()
         }
         self._graph = read_graph(program.graph)
         if program.code:
@@ -189,9 +192,9 @@ class GraphRunner:
         self._steps = {name: _load(getattr(self._graph, name)) for name in STEPS if getattr(self._graph, name)}
 
     @property
-    def explains(self) -> bool:
-        """Whether the model tells what each input adds to a score."""
-        return getattr(self._main.runtime, "contributions", None) is not None
+    def explainer(self) -> Explainer:
+        """What tells what each input adds to the model's own score."""
+        return self._main.explainer
 
     def warm(self) -> None:
         """Score a row of each model, so that the first request need not wait for what is made only once."""
@@ -230,11 +233,6 @@ class GraphRunner:
         if "after" in self._steps:
             outputs = self._checked("after", self._call("after", rows, outputs.tolist()), len(rows))
         return outputs
-
-    def contributions(self, matrix: np.ndarray) -> np.ndarray:
-        """Return what each input adds to the model's own raw score."""
-        found: np.ndarray = self._main.runtime.contributions(matrix)  # type: ignore[attr-defined]
-        return found
 
     def _routed(self, rows: Records, matrix: np.ndarray, given: Mapping[str, Sequence[Any]]) -> np.ndarray:
         names = self._call("route", rows)

@@ -16,6 +16,7 @@ import yaml
 from msgspec.structs import replace
 
 from bascule.errors import InputError, NotFound
+from bascule.serving.inputexample import example_background
 from bascule.serving.pandas_categories import demand_places, with_pandas_categories
 from bascule.serving.texts import with_texts
 from bascule.training import Field, Output, Signature, pack_model
@@ -54,7 +55,13 @@ def bundle_of(read: Read, notes: Mapping[str, Any]) -> bytes:
         flavor = flavors.get(name)
         if isinstance(flavor, dict):
             format, data, signature = make(flavor, read, columns)
-            model = TrainedModel(format=format, artifact=data, signature=signature, libraries=_libraries(flavor))
+            model = TrainedModel(
+                format=format,
+                artifact=data,
+                signature=signature,
+                libraries=_libraries(flavor),
+                background=example_background(about, read, format, signature),
+            )
             packed = pack_model(model, meta=dict(notes))
             _tried(packed)
             return packed
@@ -78,14 +85,22 @@ def bundle_of_pickles(files: Mapping[str, bytes], name: str, notes: Mapping[str,
     """
     from bascule.serving.pickled import PICKLED, PackedFiles, described, pack_files, recipe_of, signed_by
 
+    def read(path: str, most: int) -> bytes:
+        return files[path]
+
     about, columns = None, None
     if "MLmodel" in files:
-        about = _about(lambda path, most: files[path])
+        about = _about(read)
         columns = _columns(about)
     said = (_told_columns(about), _told_matrix(about)) if about else (None, (0, ""))
     recipe = recipe_of(about, sorted(files), *said)
     signature = signed_by(described(PackedFiles(recipe=recipe, files=dict(files)), name), columns)
-    model = TrainedModel(format=PICKLED, artifact=pack_files(recipe, files), signature=signature)
+    model = TrainedModel(
+        format=PICKLED,
+        artifact=pack_files(recipe, files),
+        signature=signature,
+        background=example_background(about or {}, read, PICKLED, signature),
+    )
     return pack_model(model, meta=dict(notes))
 
 

@@ -16,6 +16,7 @@ from bascule.serving.graph import Graph
 from bascule.serving.joining import FeatureReader, Joiner
 from bascule.serving.rows import Columns, Rows, by_name
 from bascule.serving.runtime import NATIVE, Runtime, load_runtime, warm
+from bascule.serving.shapley import Explainer
 from bascule.serving.workers import Job, Lane, WorkerRuntime
 from bascule.serving.workers.job import BEFORE, PREDICT
 from bascule.training import ModelBundle, Signature
@@ -75,7 +76,7 @@ class LoadedModel:
         graph: the steps around it.
         batches: requests that wait anyway had better be scored together.
         blobs: columns of bytes; they are base64 until a step reads them.
-        runtime: what scores.
+        runtime: what scores; explainer: what tells why.
         sent_plainly: the last request brought one row, a plain value a column; the next one likely will.
         sent_numbers: it brought one row as a tensor of numbers.
         case: where it is noted what becomes of it.
@@ -108,6 +109,7 @@ class LoadedModel:
         self.runtime = runtime
         self.workers = runtime if isinstance(runtime, WorkerRuntime) else None
         self.lane = self.workers.lane if self.workers is not None else None
+        self.explainer = self.workers or Explainer(name, bundle, runtime)
         self.graph = graph or Graph()
         self.batches = batches
         self._looks = bool(self.graph.after or self.graph.route or self.graph.combine)
@@ -270,18 +272,6 @@ class LoadedModel:
         if not len(matrix):  # many libraries refuse to be asked about none
             return np.empty((0,) if self._single else (0, len(self.classes)), dtype=np.float64)
         return self.runtime.predict(matrix)
-
-    @property
-    def explains(self) -> bool:
-        """Whether the model tells what each input adds to a score."""
-        if self.lane is not None:
-            return self.lane.explains
-        return getattr(self.runtime, "contributions", None) is not None
-
-    def contributions(self, matrix: np.ndarray) -> np.ndarray:
-        """Return what each input adds to the raw score, and the base last: [rows, outputs, inputs + 1]."""
-        found: np.ndarray = self.runtime.contributions(matrix)  # type: ignore[attr-defined]
-        return found
 
     def _check_width(self, rows: Rows) -> None:
         width = len(rows.row) if rows.row is not None else rows.matrix.shape[1] if rows.matrix is not None else 0

@@ -103,10 +103,14 @@ def outputs_of(runtime: Runtime, matrix: np.ndarray) -> np.ndarray:
 
 
 class PredictorRuntime:
-    """A format's predictor as a runtime: as right as the format, and as fast as it is for a matrix of one row."""
+    """A format's predictor as a runtime: as right as the format, and as fast as it is for a matrix of one row.
+
+    Attributes:
+        predictor: the predictor itself.
+    """
 
     def __init__(self, predictor: Predictor, output: Output) -> None:
-        self._predictor = predictor
+        self.predictor = predictor
         self._per_row = (len(output.classes),) if output.task == "multiclass" else ()
         self.contributions = getattr(predictor, "contributions", None)
 
@@ -121,7 +125,7 @@ class PredictorRuntime:
         Raises:
             RuntimeError: the model answered in another shape than its signature says.
         """
-        found = self._predictor.predict(matrix)
+        found = self.predictor.predict(matrix)
         wanted = (len(matrix), *self._per_row)
         if found.shape != wanted:
             raise RuntimeError(f"it answered the shape {list(found.shape)}; asked is {list(wanted)}")

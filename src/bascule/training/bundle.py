@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from bascule.errors import InputError
 from bascule.store import digest_of
+from bascule.training.background import pack_background, unpack_background
 from bascule.training.formats import Predictor, load_predictor
 from bascule.training.linear import LinearModel
 from bascule.training.signature import Signature, encode
@@ -36,6 +37,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True):
     baseline: LinearModel | None
     params: dict[str, Any]
     meta: dict[str, Any]
+    background: bytes | msgspec.UnsetType = msgspec.UNSET
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class ModelBundle:
         params: the parameters of the fit.
         meta: notes of whoever packed it, such as the id of the training set.
         digest: of the whole file.
+        background: float64 [rows, inputs], what its inputs are like (`training.background`); None where it tells
+            itself what they add to an answer, or nobody said.
     """
 
     format: str
@@ -61,6 +65,7 @@ class ModelBundle:
     params: dict[str, Any] = field(default_factory=dict)
     meta: dict[str, Any] = field(default_factory=dict)
     digest: str = ""
+    background: np.ndarray | None = None
 
     @cached_property
     def predictor(self) -> Predictor:
@@ -108,6 +113,7 @@ def pack_model(
             baseline=model.baseline,
             params=model.params,
             meta={**(meta or {}), "libraries": model.libraries},
+            background=msgspec.UNSET if model.background is None else pack_background(model.background),
         ),
         order="deterministic",
     )
@@ -153,4 +159,11 @@ def unpack_model(data: bytes) -> ModelBundle:
         params=file.params,
         meta=file.meta,
         digest=digest_of(data),
+        background=_background(file),
     )
+
+
+def _background(file: _File) -> np.ndarray | None:
+    if file.background is msgspec.UNSET:
+        return None
+    return unpack_background(file.background, len(file.signature.inputs))

@@ -153,34 +153,42 @@ def column_of(field: Field, codes: np.ndarray, missing: str | float = np.nan) ->
 
 
 class SkopsPredictor:
-    """A scikit-learn estimator behind its signature."""
+    """A scikit-learn estimator behind its signature.
+
+    Attributes:
+        estimator: the estimator itself.
+    """
 
     def __init__(self, estimator: Any, signature: Signature) -> None:
         self._inputs = signature.inputs if hasattr(estimator, "feature_names_in_") else None
         self._task = signature.output.task
-        self._estimator = estimator
+        self.estimator = estimator
 
     def predict(self, matrix: np.ndarray) -> np.ndarray:
         """Return probabilities [rows] or [rows, classes], or values [rows]."""
-        rows: Any = matrix
-        if self._inputs is not None:
-            try:
-                import pandas as pd
-            except ImportError:
-                raise MissingExtra("Models that were fitted on named columns", "models") from None
-            rows = pd.DataFrame({one.name: column_of(one, matrix[:, place]) for place, one in enumerate(self._inputs)})
+        rows = self.rows(matrix)
         if self._task == "regression":
-            return np.asarray(self._estimator.predict(rows), dtype=np.float64).reshape(len(matrix))
-        found = np.asarray(self._estimator.predict_proba(rows), dtype=np.float64)
+            return np.asarray(self.estimator.predict(rows), dtype=np.float64).reshape(len(matrix))
+        found = np.asarray(self.estimator.predict_proba(rows), dtype=np.float64)
         return found[:, 1] if self._task == "binary" else found
+
+    def rows(self, matrix: np.ndarray) -> Any:
+        """Return rows as the estimator reads them: named columns where it was fitted on such, texts for their codes."""
+        if self._inputs is None:
+            return matrix
+        try:
+            import pandas as pd
+        except ImportError:
+            raise MissingExtra("Models that were fitted on named columns", "models") from None
+        return pd.DataFrame({one.name: column_of(one, matrix[:, place]) for place, one in enumerate(self._inputs)})
 
     def importance(self) -> np.ndarray:
         """Return what the estimator says of each input: importances, or the size of its coefficients."""
-        found = getattr(self._estimator, "feature_importances_", None)
+        found = getattr(self.estimator, "feature_importances_", None)
         if found is None:
-            weights = getattr(self._estimator, "coef_", None)
+            weights = getattr(self.estimator, "coef_", None)
             found = np.abs(np.atleast_2d(weights)).sum(axis=0) if weights is not None else None
-        width = int(getattr(self._estimator, "n_features_in_", 0))
+        width = int(getattr(self.estimator, "n_features_in_", 0))
         return np.zeros(width) if found is None else np.asarray(found, dtype=np.float64)
 
 

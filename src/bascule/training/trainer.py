@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from bascule.errors import BasculeError, InputError, NotFound, suggestion
 from bascule.functions import load_function
+from bascule.training.background import background_of
 from bascule.training.formats import load_predictor, signature_for
 from bascule.training.linear import LinearModel, fit_linear
 from bascule.training.signature import Signature, encode
@@ -120,6 +121,8 @@ class TrainedModel:
         trials: what the search tried.
         baseline: the linear model on the same rows; `train` adds it.
         libraries: versions that decide the bytes, such as `{"lightgbm": "4.7.0"}`.
+        background: float64 [rows, inputs], what its inputs are like; `train` adds it to a model that does not tell
+            itself what they add to an answer.
     """
 
     format: str
@@ -130,6 +133,7 @@ class TrainedModel:
     trials: tuple[Trial, ...] = ()
     baseline: LinearModel | None = None
     libraries: dict[str, str] = field(default_factory=dict)
+    background: np.ndarray | None = None
 
     def predict(self, rows: pa.Table | pa.RecordBatch) -> np.ndarray:
         """Return predictions as `ModelBundle.predict` does."""
@@ -178,6 +182,8 @@ def train(
         )
     model = replace(model, signature=signature_for(model.format, model.artifact, model.signature))
     _refuse_impossible(model, data, trainer)
+    if model.background is None and not _tells(model):
+        model = replace(model, background=background_of(encode(model.signature, data.train.rows)))
     if model.baseline is None:
         progress(Step("baseline", 0, 1))
         model = replace(model, baseline=_baseline(data, model, settings))
@@ -246,6 +252,12 @@ def _refuse_impossible(model: TrainedModel, data: TrainingData, trainer: str) ->
             f"The model of the trainer {trainer!r} gives {wrong} for a {output.task} task.",
             hint="`predict` returns one number a row, or one row of class probabilities.",
         )
+
+
+def _tells(model: TrainedModel) -> bool:
+    """Return whether a model tells itself what each input adds to an answer."""
+    predictor = load_predictor(model.format, model.artifact, model.signature)
+    return getattr(predictor, "contributions", None) is not None
 
 
 def _baseline(data: TrainingData, model: TrainedModel, settings: TrainerSettings) -> LinearModel:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import select, update
 
@@ -17,6 +18,7 @@ from bascule.errors import Expired, InputError, NotFound
 from bascule.history import Workspace
 from bascule.history.commits import Object
 from bascule.lake import Lake
+from bascule.project import withdrawing
 from bascule.project.caring import examine
 from bascule.project.collecting import collect
 from bascule.project.forgetting import Forgetting, forget_subject
@@ -24,6 +26,7 @@ from bascule.project.sections import Forget
 from bascule.registry.bundles import packed
 from bascule.registry.withdrawals import KEY
 from bascule.serving.loading import Loader
+from bascule.training import Field, Output, Signature, TrainedModel, pack_model
 from tests.project.erasing.world import traces
 
 WHO = "zoë.quast@example.org"
@@ -172,3 +175,20 @@ def test_what_proves_keeps_its_names_and_loses_the_value(ws: Workspace, tmp_path
         conn.execute(update(audit_table).where(audit_table.c.seq == row.seq).values(actor="somebody"))
     assert audit.verify(ws.catalog).first_bad == row.seq
     ws.close()
+
+
+def test_a_number_among_what_a_bundle_keeps_of_its_inputs_is_found(
+    local_workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signature = Signature(inputs=(Field(name="customer", type="bigint"),), output=Output(task="regression"))
+
+    def bundle(*numbers: float) -> str:
+        rows = np.array(numbers)[:, np.newaxis] if numbers else None
+        model = TrainedModel(format="onnx", artifact=b"x", signature=signature, background=rows)
+        return local_workspace.store.put(pack_model(model))
+
+    having, other, none = bundle(1.0, 48213977.0, np.nan), bundle(48213978.0), bundle()
+    every = {having: ["a@1"], other: ["a@2"], none: ["a@3"]}
+    monkeypatch.setattr(withdrawing, "bundles", lambda workspace: every)
+    assert withdrawing.bundles_with(local_workspace, [b"48213977"]) == {having: ["a@1"]}
+    assert withdrawing.bundles_with(local_workspace, [b"ann@example.org"]) == {}

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 from bascule.delivery import planned
-from bascule.errors import InputError
 from bascule.history import Workspace
-from bascule.serving import LoadedModel, load_model, unmoved
-from bascule.serving.explaining import check_method
+from bascule.serving import unmoved
+from bascule.serving.shapley import Explainer
+from bascule.serving.workers import WorkerRuntime
+from bascule.serving.workers.child import StepFailed
 from bascule.training import Output, Signature, TrainedModel, encode, fit_linear, pack_model, unpack_model
+from bascule.training.background import background_of
 from bascule.training.linear import write_linear
 from tests.protocols.openinference.conftest import Served, serving
 from tests.protocols.openinference.test_grpc import pb, stub, typed  # noqa: F401
@@ -131,10 +133,6 @@ def test_what_cannot_be_told(explained: Served) -> None:
     # Nobody asked, so what is too many to be told is answered.
     many = explained.ask("/v2/models/delays/predict?explain=shap", {"instances": RECORDS * 300}, 400)
     assert "1,000 are explained" in many["error"]
-    loaded: LoadedModel = load_model("delays", 1, bundle(), lambda _: None)
-    loaded.runtime = type("Silent", (), {})()
-    with pytest.raises(InputError, match="does not tell what each input adds"):
-        check_method("shap", loaded)
 
 
 def test_what_is_told_is_in_the_log_and_so_is_a_sample(explained: Served, tmp_path: Path) -> None:
@@ -161,8 +159,123 @@ def test_a_library_that_does_not_tell_of_this_model_is_named_and_spoils_no_answe
     def silent(self: Any, matrix: np.ndarray) -> np.ndarray:
         raise RuntimeError("Check failed: !this->IsMultiTarget()\nStack trace")
 
-    monkeypatch.setattr(LoadedModel, "contributions", silent)
+    monkeypatch.setattr(Explainer, "tell", silent)
     said = explained.ask("/v2/models/delays/predict?explain=shap", {"instances": RECORDS}, 400)["error"]
     assert "'delays' did not tell what each input adds to a score: RuntimeError: Check failed" in said
     assert "Stack trace" not in said
     assert len(explained.ask("/v2/models/sampled/predict", {"instances": RECORDS})["predictions"]) == 4
+
+
+def skops_bytes(kind: str, background: bool) -> bytes:
+    """A model of scikit-learn of the flights' numbers; `trees`, or `bayes`, which tells nothing itself."""
+    skops = pytest.importorskip("skops.io")
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.naive_bayes import GaussianNB
+
+    signature = Signature(inputs=COLUMNS, output=Output(task="binary", classes=CLASSES["binary"]))
+    matrix = np.nan_to_num(encode(signature, flights(300)), nan=-1.0)
+    label = (matrix[:, 1] > np.median(matrix[:, 1])).astype(int)
+    made = RandomForestClassifier(9, random_state=0) if kind == "trees" else GaussianNB()
+    model = skops.dumps(made.fit(matrix, label))
+    rows = background_of(matrix) if background else None
+    return pack_model(TrainedModel(format="skops", artifact=model, signature=signature, background=rows))
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """`mute` cannot be explained in version 2; `apart` answers from a worker."""
+    ws = Workspace.create(tmp_path_factory.mktemp("others"))
+    near, mute, trees = skops_bytes("bayes", True), skops_bytes("bayes", False), skops_bytes("trees", False)
+    for name, versions, shares in (
+        ("near", {1: near}, {1: 100}), ("trees", {1: trees}, {1: 100}), ("mute", {1: near, 2: mute}, {1: 50, 2: 50}),
+        ("apart", {1: near}, {1: 100}), ("asked", {1: near}, {1: 100}),
+    ):  # fmt: skip
+        put_versions(ws, versions, model=name)
+        put_deployment(ws, shares, name=name, model=name)
+    for name, rules in (("apart", {"service": {"workers": 1}}), ("asked", {"log": {"explain": 1.0}})):
+        value = ws.history.read("main", f"deployments/{name}")
+        ws.history.commit("main", {f"deployments/{name}": planned(value, name, name, **rules)}, message="Rules")
+    with serving(ws) as found:
+        yield found
+    ws.close()
+
+
+WHOLE = [row for row in flights(12, seed=4).to_pylist() if None not in row.values()][:4]
+
+
+def explanations(server: Served, name: str) -> list[Any]:
+    found = server.ask(f"/v2/models/{name}/predict?explain=shap", {"instances": WHOLE})["predictions"]
+    for one in found:
+        assert total(one["explanation"]) == pytest.approx(one["probability"])
+        assert list(one["explanation"]["contributions"]) == NAMES
+    return [one["explanation"] for one in found]
+
+
+@pytest.mark.slow
+def test_any_model_is_explained_by_asking_it_and_trees_exactly(others: Served) -> None:
+    trees = explanations(others, "trees")[0]
+    assert (trees["method"], trees["scale"], "samples" in trees) == ("shap", "probability", False)
+    near = explanations(others, "near")
+    assert (near[0]["method"], near[0]["scale"], near[0]["samples"]) == ("sampled shap", "probability", 128)
+    assert len({one["base"] for one in near}) == 1
+    assert explanations(others, "near") == near
+    # A worker explains its own model, and says the same.
+    assert explanations(others, "apart") == near
+    one = others.ask("/v2/models/asked/predict", {"instances": WHOLE[:1]})["predictions"][0]
+    assert "explanation" not in one
+    logged = {row["prediction_id"]: row["output"] for row in unmoved(others.workspace, "predictions").to_pylist()}
+    assert json.loads(logged[one["prediction_id"]])["explanation"] == near[0]
+
+
+@pytest.mark.slow
+def test_in_a_rollout_the_version_that_answers_is_explained_or_says_that_it_cannot_be(others: Served) -> None:
+    path = "/v2/models/mute/predict?explain=shap"
+    before = len(unmoved(others.workspace, "predictions"))
+    said = {}
+    for unit in map(str, range(20)):
+        status, _, data = others.request(path, {"instances": WHOLE[:1], "unit": unit})
+        said.setdefault(status, []).append(json.loads(data))
+        again, _, _ = others.request(path, {"instances": WHOLE[:1], "unit": unit})
+        assert again == status
+    assert {one["model_version"] for one in said[200]} == {"1"}
+    (error,) = {one["error"] for one in said[400]}
+    assert "Version 2 of model 'mute' cannot be explained" in error
+    assert "Version 1 can be: /v2/models/mute/versions/1." in error
+    pinned = others.ask("/v2/models/mute/versions/1/predict?explain=shap", {"instances": WHOLE[:1]})
+    assert pinned["model_version"] == "1"
+    # What is refused is refused before anything is scored, logged as nobody's answer, and counted for its version.
+    assert len(unmoved(others.workspace, "predictions")) == before + 2 * len(said[200]) + 1
+    failed = {
+        version: others.ask(f"/v2/models/mute/versions/{version}/stats")["model_stats"][0]["inference_stats"]["fail"]
+        for version in "12"
+    }
+    assert [int(failed[version]["count"]) for version in "12"] == [0, 2 * len(said[400])]
+
+
+@pytest.mark.slow
+def test_explaining_takes_no_longer_than_it_may(others: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bascule.serving.explaining.LIMIT_S", 0.0)
+    error = others.ask("/v2/models/near/predict?explain=shap", {"instances": WHOLE}, 400)["error"]
+    assert "1 of 4 rows were explained. Send fewer rows at once." in error
+    assert total(explanations_of_one(others)) == pytest.approx(explanations_of_one(others)["score"])
+    monkeypatch.setattr("bascule.serving.explaining.UNASKED_S", 0.0)
+    assert len(others.ask("/v2/models/asked/predict", {"instances": WHOLE})["predictions"]) == 4
+
+
+def explanations_of_one(server: Served) -> Any:
+    (found,) = server.ask("/v2/models/near/predict?explain=shap", {"instances": WHOLE[:1]})["predictions"]
+    return {**found["explanation"], "score": found["probability"]}
+
+
+@pytest.mark.slow
+def test_a_worker_that_fails_while_it_explains_is_a_failure_that_is_logged(
+    others: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(self: Any, matrix: np.ndarray) -> Any:
+        raise StepFailed("its worker was lost")
+
+    monkeypatch.setattr(WorkerRuntime, "tell", lost)
+    said = others.ask("/v2/models/apart/predict?explain=shap", {"instances": WHOLE[:1]}, 500)
+    assert "it was not explained: its worker was lost" in said["error"]
+    kept = [json.loads(row["output"]) for row in unmoved(others.workspace, "predictions").to_pylist()]
+    assert [one for one in kept if "error" in one] == [{"error": "it was not explained: its worker was lost"}]

@@ -65,6 +65,7 @@ MODELS: dict[str, Made] = {
     "xgboost dart": lambda: models.xgboost("reg:squarederror", "regression", booster="dart", rate_drop=0.3),
     "tree": estimator("DecisionTreeClassifier", rows=models.HOLES),
     "forest": estimator("RandomForestClassifier", "multiclass", n_estimators=9),
+    "bagging": estimator("BaggingClassifier", "multiclass", n_estimators=5, max_features=0.6),
     "trees of numbers": estimator("ExtraTreesRegressor", "regression", n_estimators=5, max_depth=6),
     "boosting": estimator("GradientBoostingClassifier", n_estimators=9),
     "histograms": estimator("HistGradientBoostingClassifier", "multiclass", models.HOLES, max_iter=5),

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import Any
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 
@@ -14,12 +11,11 @@ from bascule.errors import InputError, NotFound
 from bascule.project.place import Place
 from bascule.project.tabling import BranchTable
 from bascule.registry import ModelVersion
-from bascule.serving.encoding import Encoder
 from bascule.serving.engines.forest import Unfit
 from bascule.serving.engines.reading import forest_of
-from bascule.serving.rows import rows_of_split
+from bascule.serving.inputexample import encoded_example
 from bascule.tracking.mlmodel import read_model_file
-from bascule.training import ModelBundle, Signature, encode, read_training_set, training_rows
+from bascule.training import ModelBundle, encode, read_training_set, training_rows
 from bascule.training.texthash import hash_of
 
 MOST_LABELLED = 50_000
@@ -73,7 +69,7 @@ def _of_example(place: Place, version: ModelVersion, bundle: ModelBundle, count:
     Returns:
         None without an example, or when it does not fit the model.
     """
-    rows = _encoded_example(read_model_file(place.workspace, version.place).example, bundle.signature)
+    rows = encoded_example(read_model_file(place.workspace, version.place).example, bundle.signature)
     if rows is None:
         return None
     rows = rows[:count]
@@ -83,27 +79,6 @@ def _of_example(place: Place, version: ModelVersion, bundle: ModelBundle, count:
             more[:, at] = np.random.default_rng(seed).choice(rows[:, at], len(more))
     source = f"rows, {len(rows):,} of the model's input example and the others made up (name a table: --table)"
     return Examples(source, np.vstack([rows, more]))
-
-
-class _Example(msgspec.Struct):
-    """An example as MLflow's clients write it: named columns with rows of values, or a matrix."""
-
-    columns: list[str | int] = []
-    data: list[list[Any]] = []
-    inputs: list[list[float]] = []
-
-
-def _encoded_example(text: str, signature: Signature) -> np.ndarray | None:
-    try:
-        # MLflow's clients write NaN where a value is missing, which the stricter reader of JSON refuses.
-        told = msgspec.convert(json.loads(text), _Example) if text else _Example()
-        if told.columns:
-            known = rows_of_split([str(one) for one in told.columns], told.data)
-            return Encoder(signature).encode(known.columns or {}, known.count) if known.count else None
-        rows = np.array(told.inputs, dtype=np.float64)
-    except (msgspec.MsgspecError, InputError, ValueError, RecursionError):
-        return None
-    return rows if rows.ndim == 2 and rows.shape[1] == len(signature.inputs) else None
 
 
 def _of_table(place: Place, bundle: ModelBundle, count: int, table: str) -> Examples:

@@ -24,14 +24,14 @@ from bascule.serving.awaiting import Awaiting
 from bascule.serving.branches import BranchState
 from bascule.serving.dataplane import DataPlane
 from bascule.serving.deployment import ServedDeployment
-from bascule.serving.explaining import check_method, explain, explain_sampled
+from bascule.serving.explaining import check_asked, explain, explain_sampled
 from bascule.serving.http import Deferred, Request, Response, error_response
 from bascule.serving.http.message import Kept, Quick, Said
 from bascule.serving.ids import IdSource
 from bascule.serving.log import Counted, PredictionLog, Spared
 from bascule.serving.model import LoadedModel
 from bascule.serving.rows import Rows
-from bascule.serving.scoring import Answer, Query, ScoringFailed, begin, record, score
+from bascule.serving.scoring import Answer, Query, ScoringFailed, begin, fill, record, score
 from bascule.serving.stats import VersionStats
 
 INLINE_BYTES = 128 << 10
@@ -286,22 +286,22 @@ class Inference:
     ) -> Response | Deferred:
         """Answer and say why, because somebody asked, or for the log's sample alone."""
 
+        answer = begin(deployment, query)
+
         def work() -> Answer:
             if told is not None:
-                check_method(told, deployment.first)
-            answer = score(deployment, query)
-            if told is not None:
-                check_method(told, answer.model)
-            if answer.outputs is None:
+                check_asked(told, answer)
+            if fill(answer).outputs is None:
                 return answer
             if told is not None:
-                answer.explanations, answer.explained = explain(answer), True
+                answer.explained = True
+                explain(answer, seconds)
             elif random.random() < deployment.explained:
                 explain_sampled(answer)
             return answer
 
         found = Deferred(work, lambda answer: self._finish(deployment, message, answer, form), seconds)
-        return self._counting(found, deployment, query)
+        return counting(found, self._plane.stats_of(deployment, answer.model.version), query.began_ns)
 
     def _counting(self, found: Deferred, deployment: ServedDeployment, query: Query) -> Response | Deferred:
         version = deployment.first.version if query.version is None else query.version

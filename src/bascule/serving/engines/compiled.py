@@ -36,6 +36,9 @@ class _Struct(ctypes.Structure):
 class CompiledRuntime:
     """A `Runtime` over a forest whose indices were checked.
 
+    Attributes:
+        address: of the forest, as the kernel reads it.
+
     Args:
         threads: how many walk a matrix of many rows; each takes a part of them.
 
@@ -64,7 +67,7 @@ class CompiledRuntime:
         }
         pointers = {name: array.ctypes.data for name, array in self._held.items()}
         self._forest = _Struct(**pointers, **numbers, divide=forest.divide, factor=forest.factor, above=forest.above)
-        self._address = ctypes.addressof(self._forest)
+        self.address = ctypes.addressof(self._forest)
         self._local = threading.local()
         self._call = self._quick.forest_one
 
@@ -74,7 +77,7 @@ class CompiledRuntime:
             given, out, pointers = self._local.place
         except AttributeError:
             given, out = (ctypes.c_double * self._inputs)(), (ctypes.c_double * self._outputs)()
-            pointers = (self._address, ctypes.addressof(given), ctypes.addressof(out))
+            pointers = (self.address, ctypes.addressof(given), ctypes.addressof(out))
             self._local.place = given, out, pointers
         given[:] = row
         self._call(*pointers)
@@ -102,7 +105,7 @@ class CompiledRuntime:
         return out
 
     def _walk(self, given: np.ndarray, out: np.ndarray) -> None:
-        self._threaded.forest_many(self._address, given.ctypes.data, len(given), out.ctypes.data)
+        self._threaded.forest_many(self.address, given.ctypes.data, len(given), out.ctypes.data)
 
 
 def prepared(steps: Sequence[tuple[str, np.ndarray]], matrix: np.ndarray) -> np.ndarray:

@@ -49,13 +49,15 @@ class Split:
     threshold: float = 0.0
     codes: tuple[int, ...] | None = None
     missing_high: bool = False
+    cover: float = 0.0
 
 
 @dataclass(frozen=True)
 class Leaf:
-    """An end: what a row adds to the outputs."""
+    """An end: what a row adds to the outputs. `cover`, as of a split, is the weight of the training rows there."""
 
     values: tuple[float, ...]
+    cover: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class Forest:
         steps: what is done to each input first, in order: float64 [inputs] of what fills it where it is missing, or
             of what is subtracted, divided by, multiplied with or added.
         above: a category has a code above this, which is cut to a whole number; others are in no set.
+        covers: float64 [nodes], the weight of the training rows that came to each; empty where nobody told it.
+            It is not kept in a forest's file.
     """
 
     nodes: np.ndarray
@@ -90,6 +94,7 @@ class Forest:
     single_sums: bool = False
     above: float = -1.0
     steps: tuple[tuple[Step, np.ndarray], ...] = ()
+    covers: np.ndarray = field(default_factory=lambda: np.empty(0))
 
     @property
     def outputs(self) -> int:
@@ -130,15 +135,18 @@ class Growing:
     _values: list[tuple[float, ...]] = field(default_factory=list)
     _sets: list[int] = field(default_factory=list)
     _trees: list[tuple[int, int, int]] = field(default_factory=list)
+    _covers: list[float] = field(default_factory=list)
 
     def add(self, root: Split | Leaf, target: int = 0) -> None:
         """Add a tree, breadth first."""
         first, deepest, nothing = len(self._nodes), 0, (0.0,) * self.width
         self._nodes.append((np.inf, 0, first, _NUMBER, 0, 0))
         self._values.append(nothing)
+        self._covers.append(0.0)
         waiting: list[tuple[Split | Leaf, int, int]] = [(root, first, 0)]
         for node, place, depth in waiting:
             deepest = max(deepest, depth)
+            self._covers[place] = node.cover
             if isinstance(node, Leaf):
                 self._values[place] = node.values
                 continue
@@ -148,6 +156,7 @@ class Growing:
             for one in (child, child + 1):
                 self._nodes.append((np.inf, 0, one, _NUMBER, 0, 0))
                 self._values.append(nothing)
+                self._covers.append(0.0)
             waiting += [(node.low, child, depth + 1), (node.high, child + 1, depth + 1)]
         self._trees.append((first, deepest, target))
 
@@ -180,6 +189,7 @@ class Growing:
                 sets=np.array(self._sets or [0], dtype=np.uint32),
                 base=np.array(self.base, dtype=np.float64),
                 inputs=self.inputs,
+                covers=np.array(self._covers, dtype=np.float64),
                 **settings,
             )
         )

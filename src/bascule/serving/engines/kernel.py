@@ -13,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from blake3 import blake3
 from bascule.cachefolder import cache_folder
 from bascule.errors import EnvironmentProblem
 
-SOURCE = Path(__file__).with_name("forest.c")
+HERE = Path(__file__).parent
+FOREST, SHAP = "forest.c", "treeshap.c"
 FLAGS = ("-O3", "-std=c11", "-fPIC", "-shared", "-ffp-contract=off")
 COMPILERS = ("cc", "gcc", "clang")
 SECONDS = 120
@@ -36,13 +38,28 @@ def libraries() -> tuple[Any, Any]:
     Raises:
         EnvironmentProblem: there is no C compiler, or it fails.
     """
-    path = str(_built())
+    path = str(_built(FOREST, (FOREST,)))
     threaded, quick = ctypes.CDLL(path), ctypes.PyDLL(path)
     quick.forest_one.argtypes = [ctypes.c_void_p] * 3
     quick.forest_one.restype = None
     threaded.forest_many.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p]
     threaded.forest_many.restype = None
     return threaded, quick
+
+
+@cache
+def shap_library() -> Any:
+    """Return the kernel that tells what inputs add, with calls that let other Python threads run.
+
+    Raises:
+        EnvironmentProblem: there is no C compiler, or it fails.
+    """
+    found, pointer = ctypes.CDLL(str(_built(SHAP, (SHAP, FOREST)))), ctypes.c_void_p
+    found.forest_expected.argtypes = [pointer, pointer, ctypes.c_int64, pointer, pointer]
+    found.forest_expected.restype = None
+    found.forest_shap.argtypes = [pointer, pointer, pointer, ctypes.c_int32, pointer, ctypes.c_int64, pointer]
+    found.forest_shap.restype = ctypes.c_int32
+    return found
 
 
 def compiler() -> list[str]:
@@ -60,18 +77,19 @@ def compiler() -> list[str]:
     raise EnvironmentProblem(f"There is no C compiler here ({names}).", hint=HINT)
 
 
-def _built() -> Path:
-    command, source = compiler(), SOURCE.read_bytes()
+def _built(source: str, parts: Sequence[str]) -> Path:
+    """Return the library of a source; `parts` are all files that are in it."""
+    command, text = compiler(), b"".join((HERE / one).read_bytes() for one in parts)
     told = "\0".join([*command, *FLAGS, platform.machine(), platform.libc_ver()[1]])
-    name = blake3(source + told.encode()).hexdigest()[:32]
-    path = cache_folder("kernels") / f"forest-{name}.so"
+    name = blake3(text + told.encode()).hexdigest()[:32]
+    path = cache_folder("kernels") / f"{Path(source).stem}-{name}.so"
     if path.is_file() and path.stat().st_uid == os.getuid():
         return path
     with tempfile.TemporaryDirectory(dir=path.parent) as place:
-        made = Path(place) / "forest.so"
+        made = Path(place) / "made.so"
         try:
             done = subprocess.run(
-                [*command, *FLAGS, str(SOURCE), "-o", str(made), "-lm"],
+                [*command, *FLAGS, str(HERE / source), "-o", str(made), "-lm"],
                 capture_output=True,
                 text=True,
                 timeout=SECONDS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from bascule.serving.engines.forest import Forest, Growing, Leaf, Link, Split, S
 
 _TREES = ("DecisionTree", "ExtraTree")
 _FORESTS = ("RandomForest", "ExtraTrees")
+_FAMILIES = (*_TREES, *_FORESTS, "GradientBoosting", "HistGradientBoosting", "Bagging")
 _BOOSTED_LINKS: dict[str, tuple[Link, float]] = {
     "log_loss": ("logistic", 1.0),
     "exponential": ("logistic", 2.0),
@@ -44,11 +46,21 @@ def forest_of_estimator(estimator: Any) -> Forest:
         return _averaged(estimator, [estimator])
     if family in _FORESTS:
         return _averaged(estimator, list(estimator.estimators_))
+    if family == "Bagging":
+        return _bagged(estimator)
     if family == "GradientBoosting":
         return _boosted(estimator)
     if family == "HistGradientBoosting":
         return _histogram(estimator)
     raise Unfit(f"{kind} has no decision trees")
+
+
+def is_trees(estimator: Any) -> bool:
+    """Return whether an estimator, or the last step of a pipeline, is one of those that are made of trees."""
+    kind = type(estimator).__name__
+    if kind == "Pipeline":
+        return is_trees(estimator.steps[-1][1])
+    return kind.removesuffix("Classifier").removesuffix("Regressor") in _FAMILIES
 
 
 def steps_of(part: Any, width: int) -> list[tuple[Step, np.ndarray]]:
@@ -82,16 +94,29 @@ def steps_of(part: Any, width: int) -> list[tuple[Step, np.ndarray]]:
     return steps
 
 
-def _averaged(estimator: Any, trees: list[Any]) -> Forest:
+def _averaged(estimator: Any, trees: list[Any], chosen: Sequence[np.ndarray] | None = None) -> Forest:
     classes = len(getattr(estimator, "classes_", ())) if hasattr(estimator, "predict_proba") else 0
     if classes == 1:
         raise Unfit("it knows one class")
     wanted = slice(1, 2) if classes == 2 else slice(None)  # of two classes the second is told
     width = 1 if classes in (0, 2) else classes
     growing = Growing(inputs=int(estimator.n_features_in_), base=[0.0] * width, width=width)
-    for one in trees:
-        growing.add(_tree(one.tree_, one.tree_.value[:, 0, wanted]))
+    for place, one in enumerate(trees):
+        inputs = None if chosen is None else np.asarray(chosen[place])
+        growing.add(_tree(one.tree_, one.tree_.value[:, 0, wanted], inputs))
     return growing.grown(single=True, divide=float(len(trees)))
+
+
+def _bagged(estimator: Any) -> Forest:
+    """Return the trees of a bagging, each over the inputs that it was given."""
+    trees, chosen = list(estimator.estimators_), estimator.estimators_features_
+    kinds = {type(one).__name__.removesuffix("Classifier").removesuffix("Regressor") for one in trees}
+    if not kinds <= set(_TREES):
+        raise Unfit(f"it is a bagging of {', '.join(sorted(kinds))}")
+    classes = len(getattr(estimator, "classes_", ()))
+    if any(len(getattr(one, "classes_", ())) != classes for one in trees):
+        raise Unfit("some of its trees have not seen all classes")
+    return _averaged(estimator, trees, chosen)
 
 
 def _boosted(estimator: Any) -> Forest:
@@ -112,23 +137,29 @@ def _boosted(estimator: Any) -> Forest:
     return growing.grown(single=True, link=link, factor=factor)
 
 
-def _tree(tree: Any, values: np.ndarray) -> Split | Leaf:
-    """Return one of scikit-learn's trees, which read float32 and compare with float64 thresholds."""
+def _tree(tree: Any, values: np.ndarray, inputs: np.ndarray | None = None) -> Split | Leaf:
+    """Return one of scikit-learn's trees, which read float32 and compare with float64 thresholds.
+
+    Args:
+        inputs: which of all inputs the tree's own are; these themselves when not given.
+    """
     left, right = tree.children_left, tree.children_right
     missing_left = getattr(tree, "missing_go_to_left", np.zeros(len(left)))
     nodes: list[Split | Leaf] = [Leaf(())] * len(left)
+    covers = tree.weighted_n_node_samples.tolist()
     for place in reversed(range(len(left))):
         if left[place] < 0:
-            nodes[place] = Leaf(tuple(float(one) for one in values[place]))
+            nodes[place] = Leaf(tuple(float(one) for one in values[place]), covers[place])
             continue
         if min(left[place], right[place]) <= place:
             raise Unfit("a node comes before the one that leads to it")
         nodes[place] = Split(
-            int(tree.feature[place]),
+            int(tree.feature[place] if inputs is None else inputs[tree.feature[place]]),
             nodes[left[place]],
             nodes[right[place]],
             down_to_single(float(tree.threshold[place])),
             missing_high=not missing_left[place],
+            cover=covers[place],
         )
     return nodes[0]
 
@@ -155,7 +186,7 @@ def _histogram_tree(held: np.ndarray) -> Split | Leaf:
     built: list[Split | Leaf] = list(nodes)
     for place in reversed(range(len(held))):
         if held["is_leaf"][place]:
-            built[place] = Leaf((float(held["value"][place]),))
+            built[place] = Leaf((float(held["value"][place]),), float(held["count"][place]))
             continue
         if min(left[place], right[place]) <= place:
             raise Unfit("a node comes before the one that leads to it")
@@ -165,5 +196,6 @@ def _histogram_tree(held: np.ndarray) -> Split | Leaf:
             built[right[place]],
             float(held["num_threshold"][place]),
             missing_high=not held["missing_go_to_left"][place],
+            cover=float(held["count"][place]),
         )
     return built[0]

@@ -20,7 +20,7 @@ from bascule.errors import BasculeError, InputError
 from bascule.serving.graph import GraphRunner
 from bascule.serving.workers import wire
 from bascule.serving.workers.child import StepFailed
-from bascule.serving.workers.job import BEFORE, CONTRIBUTIONS
+from bascule.serving.workers.job import BEFORE, CONTRIBUTIONS, told_part
 from bascule.serving.workers.program import Program
 from bascule.serving.workers.spare import LIBRARIES, PRELOAD
 
@@ -38,7 +38,7 @@ def main() -> None:
         made = GraphRunner(msgspec.convert(message, Program))
         made.warm()
         runner.append(made)
-        return made.explains, sorted(LIBRARIES & sys.modules.keys())
+        return made.explainer.possible, sorted(LIBRARIES & sys.modules.keys())
 
     program = _program(link)
     if program is None:
@@ -94,7 +94,7 @@ def _done(runner: GraphRunner, message: list[Any]) -> Any:
             raise StepFailed(f"{runner.named(BEFORE)} made what no column holds: {error}") from None
     matrix: np.ndarray = wire.unpacked(message[1])
     if kind == CONTRIBUTIONS:
-        return wire.packed(runner.contributions(matrix))
+        return told_part(runner.explainer.tell(matrix))
     return wire.packed(runner.predict(matrix, message[2]))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from bascule.serving.shapley.part import Told
 from bascule.serving.workers import wire
 
 PREDICT, BEFORE, CONTRIBUTIONS = "predict", "before", "contributions"
@@ -74,6 +75,11 @@ def message(jobs: Sequence[Job]) -> list[Any]:
     return [kind, wire.packed(whole), columns]
 
 
+def told_part(told: Told) -> list[Any]:
+    """Return what a worker told of contributions as a message's part, as `parts_of` reads it."""
+    return [wire.packed(told.values), *told[1:]]
+
+
 def _joined(parts: list[Any]) -> dict[str, list[Any]] | None:
     """Return the columns of several requests, which have the same, as those of one."""
     if parts[0] is None:
@@ -85,11 +91,15 @@ def parts_of(jobs: Sequence[Job], found: Any) -> list[Any]:
     """Return each job's part of an answer."""
     parts: list[Any] = []
     at = 0
-    whole: Any = found if jobs[0].kind == BEFORE else wire.unpacked(found)
+    kind = jobs[0].kind
+    told = [] if kind != CONTRIBUTIONS else found[1:]
+    whole: Any = found if kind == BEFORE else wire.unpacked(found[0] if kind == CONTRIBUTIONS else found)
     for job in jobs:
         upper = at + job.rows
-        if jobs[0].kind == BEFORE:
+        if kind == BEFORE:
             parts.append({name: values[at:upper] for name, values in whole.items()})
+        elif kind == CONTRIBUTIONS:
+            parts.append(Told(whole[at:upper], *told))
         else:
             parts.append(whole[at:upper])
         at = upper

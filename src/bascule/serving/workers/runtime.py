@@ -8,6 +8,7 @@ import numpy as np
 
 from bascule.serving.engines.loading import read_recipe
 from bascule.serving.runtime import NATIVE
+from bascule.serving.shapley.part import Told
 from bascule.serving.workers.job import CONTRIBUTIONS, PREDICT, Job
 from bascule.serving.workers.lane import Lane
 
@@ -37,7 +38,12 @@ class WorkerRuntime:
         found: np.ndarray = self.lane.ask(Job(PREDICT, len(matrix), matrix))
         return found
 
-    def contributions(self, matrix: np.ndarray) -> np.ndarray:
-        """Return what each input adds to the raw score: [rows, outputs, inputs + 1]."""
-        found: np.ndarray = self.lane.ask(Job(CONTRIBUTIONS, len(matrix), matrix))
+    @property
+    def possible(self) -> bool:
+        """Whether the model can be explained there."""
+        return self.lane.explains
+
+    def tell(self, matrix: np.ndarray) -> Told:
+        """Return what each input adds to the scores, as an `Explainer` does, by that of a worker."""
+        found: Told = self.lane.ask(Job(CONTRIBUTIONS, len(matrix), matrix))
         return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from starlette.responses import Response
 
+from bascule.project.explaining import added
 from bascule.server.reads import deployments, predictions
 from bascule.server.routes import Call, Route
 from bascule.web.graph import LINE_CHARACTERS, TITLE_CHARACTERS, layout, order
@@ -53,6 +54,7 @@ def one_prediction(call: Call[View, None]) -> Response:
         "prediction.html",
         chain=chain,
         prediction=chain["prediction"],
+        added=added(chain["prediction"]),
         people=people(chain),
         truth=chain.get("truth") or {},
         drawing=layout(nodes, edges),
