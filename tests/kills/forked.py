@@ -46,6 +46,7 @@ IMPORTS = (
     "bascule.cli.upkeep",
     "bascule.lake.maintenance",
     "optuna",
+    "pandas",  # PyArrow reads it with its first array
     "lmdb",
 )
 
