@@ -217,6 +217,13 @@ def test_a_chunked_body_that_grows_too_large_is_cut(port: int) -> None:
         assert c.answer().status == 413
 
 
+@pytest.mark.parametrize(("coding", "status"), [(b"Chunked", 200), (b"gzip, chunked", 501), (b"gzip", 501)])
+def test_a_body_that_is_packed_on_its_way_is_not_taken_for_its_bytes(port: int, coding: bytes, status: int) -> None:
+    with client(port) as c:
+        c.send(b"POST /a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: " + coding + b"\r\n\r\n1\r\nx\r\n0\r\n\r\n")
+        assert c.answer().status == status
+
+
 def test_a_body_of_chunk_sizes_alone_is_cut(port: int) -> None:
     with client(port) as c:
         c.send(b"POST /a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nT: ")

@@ -11,7 +11,7 @@ import httptools
 
 from bascule.serving.http import wire
 from bascule.serving.http.codings import SMALL, packed, unpacked_first, unpacked_small
-from bascule.serving.http.heads import Head, demand_continue, demand_no_proxy, without_upgrade
+from bascule.serving.http.heads import Head, demand_chunks, demand_continue, demand_no_proxy, without_upgrade
 from bascule.serving.http.message import JSON, Deferred, HttpProblem, Request, Response, error_response
 from bascule.serving.http.names import KNOWN, SINGLE_HEADERS, remember
 from bascule.serving.http.sizes import Sizes
@@ -210,8 +210,7 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """All headers came: refuse now what need not be read."""
-        self._heading = False
-        headers = self._headers
+        self._heading, headers = False, self._headers
         if self._parser.should_upgrade():
             self._method = self._parser.get_method()
             demand_no_proxy(self._method)
@@ -225,6 +224,8 @@ class Connection(asyncio.Protocol):
         length = headers.get(b"content-length")
         if length is not None and len(length) > 4:
             self._sizes.announced(int(length))
+        if b"transfer-encoding" in headers:
+            demand_chunks(headers[b"transfer-encoding"])
         if b"expect" in headers:
             demand_continue(headers[b"expect"])
             if self._parser.get_http_version() == "1.1" and not self._busy and not self._waiting:

@@ -47,6 +47,12 @@ class Heads:
         return True
 
 
+def demand_chunks(coding: bytes) -> None:
+    """Raise `HttpProblem` for a body that is packed on its way (RFC 9112, 6.1); one in chunks alone can be read."""
+    if coding.strip().lower() != b"chunked":
+        raise HttpProblem(501, "A body may come in chunks, and be packed as content-encoding says, not on its way.")
+
+
 def demand_continue(expect: bytes) -> None:
     """Raise `HttpProblem` for an expectation that is not the one that can be met: to be told to send the body."""
     if expect.lower() != b"100-continue":
