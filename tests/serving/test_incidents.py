@@ -18,6 +18,7 @@ from bascule.catalog.schema import incidents as table
 from bascule.cli.main import run
 from bascule.errors import InputError
 from bascule.history import Workspace
+from bascule.project import overview
 from bascule.project.overview import status
 from bascule.project.place import Place
 from bascule.serving import DataPlane, incidents
@@ -263,3 +264,21 @@ def test_a_worker_that_somebody_kills_costs_no_careful_time(server: Served) -> N
     os.kill(pid, signal.SIGKILL)
     assert server.request("/v2/models/steps/predict", {"instances": [ROW]})[0] == 200  # by another one
     assert not lane._patience.careful
+
+
+@pytest.mark.parametrize(
+    ("trail", "said"),
+    [
+        ([], None),
+        ([{"traffic": []}], "rollback deployments/delays (out of service: there is no version before)"),
+        ([{"traffic": [{"version": 1, "weight": 100}]}], "rollback deployments/delays (the version before)"),
+    ],
+)
+def test_status_says_where_a_rollback_of_what_broke_leads(
+    workspace: Workspace, trail: list[dict[str, Any]], said: str | None
+) -> None:
+    deployment = {"name": "delays", "rollout": None, "trail": trail}
+    broke = incidents.Incident("delays", 1, CRASHED, 1, "SIGSEGV", 0, 0, None, "restarted")
+    found = overview._mend(Place(workspace.folder.parent), deployment, [broke])
+    assert ("rollback" in found) is (said is not None)
+    assert (said or "") in found

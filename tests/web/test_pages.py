@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from html import unescape
@@ -26,6 +27,7 @@ from bascule.serving.case import CRASHED
 from bascule.serving.incidents import Incidents
 from bascule.web.guess import near_pages
 from bascule.web.sections import SECTIONS
+from bascule.web.waterfall import waterfall
 from tests.server.conftest import Serve
 from tests.server.filled import ANN, Filled
 from tests.web.addresses import pages
@@ -361,7 +363,18 @@ def test_a_prediction_says_what_each_input_added(
     monkeypatch.setattr(predictions, "explain", explain)
     shown = client.get(address).text.partition("What each input added</h2>")[2]
     assert "log-odds, shap" in shown
-    assert "-3.5" in shown or "−3.5" in shown
+    rows = re.findall(r"<(?:strong|code|td)[^>]*>([^<]+)</", shown)
+    assert rows[:6] == ["base", "0.25", "hour", "-3.5", "sum", "-3.25"]
+
+
+def test_what_inputs_add_is_drawn_from_the_base_to_the_sum() -> None:
+    base, up, down, total = waterfall({"base": 1.0, "a": 3.0, "b": -2.0})
+    assert [base.start, up.start, down.start, total.start] == pytest.approx([0, 0, 99.2 / 3, 99.2 / 3])
+    assert [base.width, up.width, down.width, total.width] == pytest.approx([0.8, 99.2, 99.2 * 2 / 3, 0.8])
+    assert [one.text for one in (base, up, down, total)] == ["1", "+3", "-2", "2"]
+    assert up.tone != down.tone
+    assert {one.width for one in waterfall({"base": 1.0, "a": 0.0})} == {0.0}
+    assert {one.width for one in waterfall({"base": 1.0, "a": math.inf})} == {0.0}
 
 
 def test_each_person_is_named_once_below_a_lineage(client: TestClient, filled: Filled) -> None:

@@ -111,8 +111,11 @@ def _mend(place: Place, deployment: Mapping[str, Any], incidents: Sequence[Incid
     if any(one.kind != UNLOADABLE for one in incidents):
         query = f"select at, version, inputs, output from predictions where deployment = '{name}' and score is null"
         found.append(f'bascule sql "{query}" (the requests)')
-    if deployment["rollout"] or deployment.get("trail"):
-        found.append(f"bascule rollback deployments/{name}{where} (the version before)")
+    trail = deployment.get("trail")
+    if deployment["rollout"] or trail:
+        before = deployment["rollout"] or trail[-1]["traffic"]
+        what = "the version before" if before else "out of service: there is no version before"
+        found.append(f"bascule rollback deployments/{name}{where} ({what})")
     return "; ".join(found)
 
 

@@ -12,6 +12,7 @@ from bascule.web.graph import LINE_CHARACTERS, TITLE_CHARACTERS, layout, order
 from bascule.web.lineage import lineage, people
 from bascule.web.pages.common import View
 from bascule.web.render import page
+from bascule.web.waterfall import waterfall
 
 
 class PredictionsView(msgspec.Struct, frozen=True):
@@ -49,12 +50,13 @@ def one_prediction(call: Call[View, None]) -> Response:
     """A prediction with its lineage as a graph and as a list."""
     chain = predictions.explain(call.workspace, call.path["prediction"])
     nodes, edges = lineage(chain)
+    told = added(chain["prediction"])
     return page(
         call,
         "prediction.html",
         chain=chain,
         prediction=chain["prediction"],
-        added=added(chain["prediction"]),
+        added=told and (told[0], waterfall(told[1])),
         people=people(chain),
         truth=chain.get("truth") or {},
         drawing=layout(nodes, edges),
