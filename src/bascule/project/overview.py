@@ -111,7 +111,7 @@ def _mend(place: Place, deployment: Mapping[str, Any], incidents: Sequence[Incid
     if any(one.kind != UNLOADABLE for one in incidents):
         query = f"select at, version, inputs, output from predictions where deployment = '{name}' and score is null"
         found.append(f'bascule sql "{query}" (the requests)')
-    trail = deployment.get("trail")
+    trail = deployment.get("trail") or []
     if deployment["rollout"] or trail:
         before = deployment["rollout"] or trail[-1]["traffic"]
         what = "the version before" if before else "out of service: there is no version before"
