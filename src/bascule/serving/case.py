@@ -19,6 +19,7 @@ MOST_TEXT = 300
 # Of a failure: our own words about an answer of the wrong form; else its kind alone, for other words may quote rows.
 ANSWERED = re.compile(r"(RuntimeError: )?(the step '[^']*'|the model|it|models/\S+) answered ")
 OURS = re.compile(r"the shape |(-?\d[\d.e+-]*|nan|-?inf) for row |\d+ (rows|numbers) ")
+# Of any failure, what is not the words of who failed: the step, and the kind of exception.
 KIND = re.compile(r"(the step '[^']*' failed: )?[A-Za-z_]\w*(?=: |$)")
 
 

@@ -77,20 +77,16 @@ def test_csv_in_and_out(server: Served) -> None:
     assert body.splitlines()[0] == b"prediction_id,probability_early,probability_late,probability_on time,label"
 
 
-def stream_of(table: pa.Table, **options: Any) -> bytes:
+def stream_of(table: pa.Table, begin: Any = pa.ipc.new_stream, **options: Any) -> bytes:
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema, **options) as writer:
+    with begin(sink, table.schema, **options) as writer:
         writer.write_table(table)
     data: bytes = sink.getvalue().to_pybytes()
     return data
 
 
 def file_of(table: pa.Table, **options: Any) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, table.schema, **options) as writer:
-        writer.write_table(table)
-    data: bytes = sink.getvalue().to_pybytes()
-    return data
+    return stream_of(table, pa.ipc.new_file, **options)
 
 
 def read(body: bytes) -> pa.Table:

@@ -8,15 +8,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import random
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
+from bascule.serving.case import KIND
+
 HASH_DIGITS = 32  # as the lake's masks have it: equal values are equal in both
-# Of a failure, what is not the words of who failed: how the worker was lost, or the step and the kind of exception.
-KIND = re.compile(r"(the step '[^']*' failed: )?[A-Za-z_]\w*(?=: |$)")
 LOST = "its worker "
 How = Literal["drop", "hash"]
 Inputs = Mapping[str, Sequence[Any]] | bytes
