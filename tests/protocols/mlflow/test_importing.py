@@ -352,7 +352,7 @@ def test_an_old_database_without_the_newer_tables(local_workspace: Workspace, tm
 def test_a_server_that_is_none_of_mlflows(
     local_workspace: Workspace, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, bytes]
 ) -> None:
-    monkeypatch.setattr("bascule.protocols.mlflow.importing.server.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("bascule.protocols.mlflow.importing.server.sleep", lambda seconds: None)
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -415,7 +415,7 @@ HALF = b"half of a file"
 def test_a_file_that_a_server_fails_at_is_asked_for_again_and_at_last_brought_by_a_repeat(
     local_workspace: Workspace, monkeypatch: pytest.MonkeyPatch, wrong: int | bytes
 ) -> None:
-    monkeypatch.setattr("bascule.protocols.mlflow.importing.files.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("bascule.protocols.mlflow.importing.files.sleep", lambda seconds: None)
     listed = {"files": [{"path": "a.bin", "file_size": 28}]}
     answers: list[int | bytes] = [wrong, HALF + HALF]
     there = {
@@ -450,7 +450,7 @@ def test_files_that_a_server_fails_to_list_are_left_and_the_rest_is_brought(
     local_workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As of runs whose bucket is gone."""
-    monkeypatch.setattr("bascule.protocols.mlflow.importing.files.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("bascule.protocols.mlflow.importing.files.sleep", lambda seconds: None)
     with lying({"experiments/search": EXPERIMENT, "runs/search": RUN, "artifacts/list": 500}) as address:
         done = bring(local_workspace, address)
     assert (done.runs, [one.what for one in done.left]) == (1, ["artifacts"])
@@ -460,7 +460,7 @@ def test_dead_files_are_waited_for_once_a_run_and_no_more_when_that_brings_nothi
     local_workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited: list[float] = []
-    monkeypatch.setattr("bascule.protocols.mlflow.importing.files.time.sleep", waited.append)
+    monkeypatch.setattr("bascule.protocols.mlflow.importing.files.sleep", waited.append)
     files = [{"path": f"{number}.bin", "file_size": 4} for number in range(20)]
     runs = [{"info": {"run_id": f"r{number}", "start_time": 1}} for number in range(8)]
     there = {

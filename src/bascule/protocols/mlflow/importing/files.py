@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from time import sleep
 
 from bascule.errors import InputError
 from bascule.protocols.mlflow.importing.records import File, Unanswered, Unreachable
@@ -50,7 +50,7 @@ class Files:
         failed = self._round(files, place, name, whole)
         if failed:
             for wait in WAITS if self.in_vain < IN_VAIN else (0.0,):
-                time.sleep(wait)
+                sleep(wait)
                 failed = self._round(files, place, name, whole)
                 if not failed:
                     break

@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import http.client
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from time import sleep
 from typing import Any, BinaryIO, TypeVar, cast
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
@@ -288,7 +288,7 @@ class ServerSource:
                 if not failed or not patient:
                     break
             if turn < TRIES - 1:
-                time.sleep(0.2 * 4**turn)
+                sleep(0.2 * 4**turn)
         raise self._unanswered(said, Unanswered if failed else EnvironmentProblem)
 
     def _once(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
