@@ -11,8 +11,9 @@ a virtual machine does to a process shows there as well. It takes a process off 
 and again, which is more than a hundredth of the time here; so p99 is told twice, of all requests and as the median
 over tenths of a second, of which most are left in peace.
 
-Last, half of the highest rate by a clock of 1 ms, as most load generators ask: what is due within a millisecond comes
-at once, so p50 is the time of the middle one of such a lot.
+Then half of the highest rate by a clock of 1 ms, as most load generators ask: what is due within a millisecond comes
+at once, so p50 is the time of the middle one of such a lot. Last, half of the connections, each of which asks again
+once it is answered, as wrk does.
 
 In the end the log is read: each answer must be in it, once. A record takes 320 bytes: ten minutes at 10,000 a second
 are 2 GB below the temporary folder (`TMPDIR`).
@@ -55,6 +56,8 @@ def main() -> None:
                 theirs.run(f"{rate:,.0f}/s, {short:,.0f} s", rate, short)
             for each in (ours, theirs):
                 each.run(f"{half:,.0f}/s, 1 ms clock", half, short, 0.001)
+            for each in (ours, theirs):
+                each.run("half of the connections", 0.0, short, connections=max(1, given.connections // 2))
         print(f"in the log: {logged(Path(folder)):,} of {ours.answered:,} answers, each once")
 
 
@@ -69,10 +72,10 @@ class Asked:
         self.request = f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
         self._ask(0.0, 1.0)  # warms up
 
-    def run(self, name: str, rate: float, seconds: float, clock: float = 0.0) -> float:
+    def run(self, name: str, rate: float, seconds: float, clock: float = 0.0, connections: int = 0) -> float:
         """Ask, print what was seen, and return the answers a second."""
         before = cpu_seconds(self.server.process)
-        told = self._ask(rate, seconds, clock)
+        told = self._ask(rate, seconds, clock, connections)
         used, count = cpu_seconds(self.server.process) - before, len(told.times)
         by_second = np.bincount(told.at.astype(int), minlength=1)[: max(1, int(told.lasted))]
         p50, p99, p999 = np.quantile(told.times, [0.5, 0.99, 0.999])
@@ -85,8 +88,8 @@ class Asked:
         )
         return count / told.lasted
 
-    def _ask(self, rate: float, seconds: float, clock: float = 0.0) -> Told:
-        told = arrive(self.server.port, self.request, rate, seconds, self.connections, clock)
+    def _ask(self, rate: float, seconds: float, clock: float = 0.0, connections: int = 0) -> Told:
+        told = arrive(self.server.port, self.request, rate, seconds, connections or self.connections, clock)
         self.answered += len(told.times)
         return told
 
