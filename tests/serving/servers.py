@@ -26,7 +26,7 @@ class Running:
 
     def __enter__(self) -> int:
         self._thread.start()
-        assert self._started.wait(10)
+        assert self._started.wait(60)
         return self.port
 
     def __exit__(

@@ -81,7 +81,7 @@ def test_an_answer_that_is_none_ends_the_process(model: ModelProcess, what: floa
     assert model.predict(np.array([[9.0]])).tolist() == [[9.0]]
     with pytest.raises(Ended, match=word):
         model.predict(np.array([[what]]))
-    model._process.wait(5)
+    model._process.wait(30)
     assert not model.alive
 
 

@@ -162,7 +162,7 @@ def test_a_stream_answers_in_order_and_goes_on_after_an_error(server: Served) ->
         for place in range(20):
             bad = place == 7
             made.async_stream_infer("delay" if bad else "delays", inputs_of(ROWS), request_id=f"r{place}")
-        found = [answers.get(timeout=10) for _ in range(20)]
+        found = [answers.get(timeout=60) for _ in range(20)]
         made.stop_stream()
     for place, (result, error) in enumerate(found):
         if place == 7:
