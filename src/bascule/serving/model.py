@@ -14,6 +14,7 @@ from bascule.serving.case import Case
 from bascule.serving.encoding import Encoder, extra, wrong_type
 from bascule.serving.graph import Graph
 from bascule.serving.joining import FeatureReader, Joiner
+from bascule.serving.log.asked import Asked
 from bascule.serving.rows import Columns, Rows, by_name
 from bascule.serving.runtime import NATIVE, Runtime, load_runtime, warm
 from bascule.serving.shapley import Explainer
@@ -80,6 +81,7 @@ class LoadedModel:
         sent_plainly: the last request brought one row, a plain value a column; the next one likely will.
         sent_numbers: it brought one row as a tensor of numbers.
         case: where it is noted what becomes of it.
+        asked: what it was asked lately; None where no log is kept.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class LoadedModel:
         self.sent_plainly = True
         self.sent_numbers = False
         self.case = Case(name, version)
+        self.asked: Asked | None = None
         self.numeric = not bundle.signature.categorical()
         self.runtime = runtime
         self.workers = runtime if isinstance(runtime, WorkerRuntime) else None

@@ -60,6 +60,10 @@ class Redaction:
             features = [[self._one(name, value) for name, value in zip(names, row, strict=True)] for row in features]
         return kept, features
 
+    def unkept(self, names: Sequence[str]) -> frozenset[str]:
+        """Return those among some fields that the log does not keep as they are."""
+        return frozenset(self._fields.keys() & set(names))
+
     def kept(self, name: str, value: Any) -> Any:
         """Return what the log has in place of a field's value; None when it drops it."""
         return self._one(name, value)
