@@ -81,6 +81,7 @@ class LoadedModel:
         sent_plainly: the last request brought one row, a plain value a column; the next one likely will.
         sent_numbers: it brought one row as a tensor of numbers.
         case: where it is noted what becomes of it.
+        kinds: the types of its inputs and of what requests bring, by name.
         asked: what it was asked lately; None where no log is kept.
     """
 
@@ -106,6 +107,7 @@ class LoadedModel:
         self.unjoined = joiner is None and _joins(bundle.feature_set)
         self.sent_plainly = True
         self.sent_numbers = False
+        inputs = {field.name: str(field.type) for field in bundle.signature.inputs}
         self.case = Case(name, version)
         self.asked: Asked | None = None
         self.numeric = not bundle.signature.categorical()
@@ -115,6 +117,7 @@ class LoadedModel:
         self.explainer = self.workers or Explainer(name, bundle, runtime)
         self.graph = graph or Graph()
         self.batches = batches
+        self.kinds = inputs | {column.name: column.type for column in self.columns}
         self._looks = bool(self.graph.after or self.graph.route or self.graph.combine)
         self.blobs = frozenset(name for name, kind in self.graph.takes.items() if kind == BLOB)
         self._single = self.task != "multiclass"
