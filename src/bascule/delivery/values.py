@@ -86,9 +86,34 @@ def read_values(
     return Values(value, np.asarray(rows["canary"], dtype=bool), share)
 
 
+def check_measure(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+    """Bind the SQL of a measure as it will be asked, and run nothing.
+
+    Raises:
+        InputError: it cannot run, or does not give the columns.
+    """
+    with engine.told("This SQL cannot run"):
+        settings = {"branch": "", "name": "", "revision": 0}
+        connection.execute("explain " + _query(connection, sql, "predictions"), settings)
+
+
 def _asked(
     connection: duckdb.DuckDBPyConnection, branch: str, deployment: Mapping[str, Any], sql: str
 ) -> dict[str, np.ndarray]:
+    rollout = deployment["rollout"]
+    query = _query(connection, sql, predictions_of(rollout))
+    settings = {"branch": branch, "name": deployment["name"], "revision": rollout["revision"]}
+    found: dict[str, np.ndarray] = connection.execute(query, settings).fetchnumpy()
+    return found
+
+
+def _query(connection: duckdb.DuckDBPyConnection, sql: str, asked: str) -> str:
+    """Return the query that gives a measure by unit.
+
+    Args:
+        asked: the relation of the predictions, as SQL.
+    """
+    sql = sql.strip().rstrip(";")
     if (count := len(connection.extract_statements(sql))) != 1:
         raise InputError(
             f"The measure's SQL is {count} statements; it is one query.", hint="Use WITH for what it needs before."
@@ -99,9 +124,4 @@ def _asked(
             f"The measure's SQL gives no {' and no '.join(sorted(missing))}.",
             hint="Such as: select prediction_id, label as value from ground_truth",
         )
-    rollout = deployment["rollout"]
-    asked = predictions_of(rollout)
-    query = BY_UNIT.format(sql=sql, predictions=asked, at='"at"' if "at" in columns else "null::timestamptz")
-    settings = {"branch": branch, "name": deployment["name"], "revision": rollout["revision"]}
-    found: dict[str, np.ndarray] = connection.execute(query, settings).fetchnumpy()
-    return found
+    return BY_UNIT.format(sql=sql, predictions=asked, at='"at"' if "at" in columns else "null::timestamptz")
