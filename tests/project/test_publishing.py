@@ -83,7 +83,7 @@ def test_a_deployment_whose_measure_cannot_be_asked_is_not_merged(local_workspac
 
     put("latency", "predictions")
     head = history.resolve("main").id
-    with pytest.raises(CheckFailed, match="cost.sql: This SQL cannot run: there is no column 'latency'") as refused:
+    with pytest.raises(CheckFailed, match=r"cost\.sql: This SQL cannot run: there is no column 'latency'") as refused:
         publish(local_workspace, "dev", "main", ship=False)
     assert "'latency_us'" in refused.value.hint
     assert history.resolve("main").id == head
