@@ -77,6 +77,10 @@ def test_a_strategy_of_the_file_and_one_of_the_command(trained: Path, bascule: B
     assert bascule("deploy", "delays", 2).code == 0
     shown = bascule("deployment", "show", "delays", "--json").json()
     assert [one["weight"] for one in shown["traffic"]] == [70, 30]
+    assert (
+        "runs in     the server itself, but for steps and pickles: a crash takes"
+        in bascule("deployment", "show", "delays").out
+    )
     assert shown["rollout"]["plan"] == {"goal": {"measure": "score", "better": "lower"}, "share": 30}
     assert shown["decision"]["action"] == "hold"
     told = bascule("deployment", "show", "delays").out
