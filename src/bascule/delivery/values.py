@@ -21,12 +21,13 @@ MEASURES = {
     OUTCOME: "select prediction_id, label as value, received_at as at from ground_truth where label is not null",
     SCORE: "select prediction_id, score as value from predictions where score is not null",
 }
-# What is assigned to an arm is a unit, so a unit is one draw: its first value counts, and the arm that gave it.
+# What is assigned to an arm is a unit, so a unit is one draw: its first value counts, and the arm that gave it. Of one
+# that has nothing but values that are no numbers (NaN) such a one comes, to be counted.
 BY_UNIT = """
     with measured as (
         select prediction_id, cast(value as double) as value, {at} as seen from ({sql})
-        where value is not null and isfinite(cast(value as double))
-        qualify row_number() over (partition by prediction_id order by seen) = 1
+        where value is not null
+        qualify row_number() over (partition by prediction_id order by isfinite(cast(value as double)) desc, seen) = 1
     )
     select arm = 'canary' as canary, if(arm = 'canary', probability, 1 - probability) as share, value
     from {predictions} p join measured m on m.prediction_id = p.prediction_id
@@ -34,7 +35,7 @@ BY_UNIT = """
         and arm in ('canary', 'stable') and probability > 0 and probability < 1
     qualify row_number() over (
         partition by coalesce(cast(unit as varchar), 'request ' || epoch_us(p."at"))
-        order by coalesce(m.seen, p."at"), p.prediction_id
+        order by isfinite(value) desc, coalesce(m.seen, p."at"), p.prediction_id
     ) = 1
     order by coalesce(m.seen, p."at"), p.prediction_id"""
 
@@ -46,11 +47,13 @@ class Values:
     Attributes:
         canary: the unit was on the canary when its value came about.
         share: the canary's chance then.
+        left_out: units of the canary and of stable that have no value but such as are no number.
     """
 
     value: Floats
     canary: NDArray[np.bool_]
     share: Floats
+    left_out: tuple[int, int] = (0, 0)
 
 
 def read_values(
@@ -83,7 +86,9 @@ def read_values(
             hint=f"Try it with: bascule sql {sql!r}",
         ) from error
     value, share = (np.ma.filled(rows[name].astype(np.float64), np.nan) for name in ("value", "share"))
-    return Values(value, np.asarray(rows["canary"], dtype=bool), share)
+    canary, known = np.asarray(rows["canary"], dtype=bool), np.isfinite(value)
+    left_out = int((canary & ~known).sum()), int((~canary & ~known).sum())
+    return Values(value[known], canary[known], share[known], left_out)
 
 
 def check_measure(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
