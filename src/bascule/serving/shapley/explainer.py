@@ -114,10 +114,13 @@ class Explainer:
 
     def _sampled(self, background: np.ndarray, held: Sequence[int] = ()) -> Tell:
         scale = "value" if self._task == "regression" else "probability"
-        predict = self._runtime.predict
         if self._task != "regression" and _last(self._estimator) in MARGINS:
-            scale, predict = "log-odds", self._log_odds
-        sampled = SampledShap(predict, background, held)
+            scale, sampled = "log-odds", SampledShap(self._log_odds, background, held)
+        else:
+            sampled = SampledShap(self._runtime.predict, background, held)
+            # What adds log-odds up is told of these, also where it does not say what it is, as a pickle does not.
+            if self._task == "binary" and (adds := SampledShap(self._log_odds, background, held)).additive:
+                scale, sampled = "log-odds", adds
         at_once = max(1, EVALUATIONS_AT_ONCE // sampled.evaluations)
         return lambda matrix: Told(sampled(matrix), "sampled shap", scale, sampled.samples, sampled.rows, at_once)
 

@@ -13,6 +13,7 @@ from hashlib import blake2b
 import numpy as np
 
 from bascule.errors import InputError
+from bascule.serving.shapley.additive import AdditiveShap, NotAdditive
 
 Predict = Callable[[np.ndarray], np.ndarray]
 EVALUATIONS = 4_096  # rows that the model is asked about for one that is explained, where it has few inputs
@@ -29,6 +30,7 @@ class SampledShap:
         samples: in how many orders the inputs are put in.
         evaluations: how many rows the model is asked about at most for one that is explained.
         rows: how many background rows there are.
+        additive: the model adds its inputs up, so a row costs it as many rows as there are inputs.
 
     Args:
         predict: the model: outputs [rows] or [rows, outputs] for float64 [rows, inputs].
@@ -53,7 +55,9 @@ class SampledShap:
         self._bases: np.ndarray | None = None
         self.rows = len(self._background)
         self.samples = 2 * len(self._background)
-        self.evaluations = self.rows * (2 * (width - 1) + bool(held)) + 1
+        self._alone = None if held else _alone(self._asked, self._background)
+        self.additive = self._alone is not None
+        self.evaluations = width + 1 if self.additive else self.rows * (2 * (width - 1) + bool(held)) + 1
 
     def __call__(self, matrix: np.ndarray) -> np.ndarray:
         """Return [rows, outputs, inputs + 1], the base last, for float64 [rows, inputs].
@@ -61,7 +65,13 @@ class SampledShap:
         Raises:
             InputError: the model answers no finite number to a row.
         """
-        return np.stack([self._row(row, *self._against(row)) for row in np.asarray(matrix, dtype=np.float64)])
+        rows = np.asarray(matrix, dtype=np.float64)
+        if self._alone is None or not len(rows):
+            return np.stack([self._row(row, *self._against(row)) for row in rows])
+        found, right = self._alone(rows)
+        for place in np.flatnonzero(~right):
+            found[place] = self._row(rows[place], *self._against(rows[place]))
+        return found
 
     def _against(self, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the background of a row, and what the model answers to it: [rows, outputs]."""
@@ -123,6 +133,13 @@ class SampledShap:
                 hint="Ask without explain.",
             )
         return found
+
+
+def _alone(asked: Predict, background: np.ndarray) -> AdditiveShap | None:
+    try:
+        return AdditiveShap(asked, background)
+    except NotAdditive:
+        return None
 
 
 def _turns(row: np.ndarray, rows: int, players: int) -> np.ndarray:
