@@ -1,5 +1,6 @@
 """Blue/green, A/B, shadow and bandit, from the deployment to the decision, on a simulated log."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -251,6 +252,44 @@ def test_any_sql_may_be_the_goal_or_a_guardrail(ws: Workspace, sales: Any) -> No
     assert "cannot run" in found(held, "goal").reason
     assert "prize" in held.reason
     assert ". Try it with: bascule sql" in held.reason
+
+
+def test_answers_that_are_no_number_are_counted_and_are_errors_where_an_arm_has_more(ws: Workspace, sales: Any) -> None:
+    shop = sales({1: 0.3, 2: 0.3})
+    made = start(ws, "ab", plan={"goal": {"measure": "score", "better": "higher"}}, guardrails={**QUIET, "errors": {}})
+    units = [f"u{n}" for n in range(1200)]
+    shop.traffic.send(made, 1200, units=units, shadow=False)
+
+    def spoil(every: dict[int, int]) -> None:
+        for place, row in enumerate(shop.traffic.rows):
+            if place % every.get(row["version"], 10**9) == 0:
+                row |= {"score": math.nan, "output": '{"probability":null,"label":""}'}
+
+    spoil({1: 40, 2: 40})
+    alike = look(ws, shop.traffic)
+    left = found(alike, "goal").detail["left_out"]
+    assert sum(left) == 30
+    assert min(left) > 0
+    assert f"left out, as their values are no numbers: {left[0]} on the canary, {left[1]} on stable" in alike.reason
+    assert found(alike, "goal").detail["units"] == 1170
+    assert found(alike, "errors").state != "harm"
+    bad, asked = found(alike, "errors").detail["canary"]
+    assert (bad, asked) == (left[0], found(alike, "goal").detail["canary"] + left[0])
+    spoil({2: 5})
+    worse = look(ws, shop.traffic)
+    assert worse.action == "rollback"
+    assert "canary requests failed or answered no number" in found(worse, "errors").reason
+    assert found(worse, "errors").state == "harm"
+
+
+def test_a_units_later_number_counts_where_its_first_value_is_none(ws: Workspace, sales: Any) -> None:
+    shop = sales({1: 0.3, 2: 0.3})
+    made = start(ws, "ab", plan={"goal": {"measure": "score", "better": "higher"}}, guardrails=QUIET)
+    shop.traffic.send(made, 600, units=[f"u{n % 300}" for n in range(600)], shadow=False)
+    for row in shop.traffic.rows[:50]:
+        row |= {"score": math.nan, "output": '{"probability":null,"label":""}'}
+    goal = found(look(ws, shop.traffic), "goal")
+    assert (goal.detail["units"], goal.detail["left_out"]) == (300, [0, 0])
 
 
 def test_sql_of_two_statements_is_no_measure(ws: Workspace, sales: Any) -> None:

@@ -31,6 +31,8 @@ from bascule.registry import external, get_version, list_versions, merge_models,
 from bascule.registry.bundles import packed
 from bascule.registry.deletions import deleted
 from bascule.registry.runtimes import set_runtime
+from bascule.serving.case import CRASHED
+from bascule.serving.incidents import Incidents, incidents_of
 from bascule.tracking import remote, vouching
 from bascule.tracking.tracker import Tracker
 from tests.project.conftest import Bascule
@@ -191,6 +193,27 @@ def test_who_renames_a_model_renames_what_was_deleted_of_it(ws: Workspace) -> No
     assert [one.version for one in list_versions(ws, "main", "late")] == [3, 2, 1]
     assert [one.version for one in list_versions(ws, "main", "delays")] == [4]
     assert (made["name"], deleted(ws, "main")) == ("late", [])
+
+
+def test_what_broke_follows_a_model_that_is_renamed_and_goes_by_any_deployment(ws: Workspace) -> None:
+    ws.history.create_branch("elsewhere")
+    one = get_version(ws, "main", "delays", 2)
+    broken = Incidents(ws)
+    broken.case("delays", 2, one.artifact).note(CRASHED, "SIGSEGV")
+    broken.case("delays", 2, "f" * 64).note(CRASHED, "another branch's version 2")
+    broken.close()
+
+    def told(state: str, model: str) -> list[list[tuple[str, int, str]]]:
+        both = [{"name": name, "model": model} for name in ("before", "renamed")]
+        return [[(each.model, each.version, each.text) for each in found] for found in incidents_of(ws, state, both)]
+
+    external.rename_model(ws, "main", "delays", "late", author="bo")
+    assert told("main", "late") == [[("late", 2, "SIGSEGV")]] * 2
+    assert told("main", "delays") == [[], []]
+    assert told("elsewhere", "delays") == [[("delays", 2, "SIGSEGV")]] * 2
+    external.rename_model(ws, "main", "late", "delays", author="bo")  # back: it is there once
+    external.rename_model(ws, "main", "delays", "late", author="bo")
+    assert told("main", "late") == [[("late", 2, "SIGSEGV")]] * 2
 
 
 def test_a_renaming_that_is_reverted_takes_no_deleted_version_along(ws: Workspace) -> None:

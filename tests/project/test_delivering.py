@@ -77,6 +77,10 @@ def test_a_strategy_of_the_file_and_one_of_the_command(trained: Path, bascule: B
     assert bascule("deploy", "delays", 2).code == 0
     shown = bascule("deployment", "show", "delays", "--json").json()
     assert [one["weight"] for one in shown["traffic"]] == [70, 30]
+    assert (
+        "runs in     the server itself, but for steps and pickles: a crash takes"
+        in bascule("deployment", "show", "delays").out
+    )
     assert shown["rollout"]["plan"] == {"goal": {"measure": "score", "better": "lower"}, "share": 30}
     assert shown["decision"]["action"] == "hold"
     told = bascule("deployment", "show", "delays").out
@@ -97,6 +101,49 @@ def test_a_strategy_of_the_file_and_one_of_the_command(trained: Path, bascule: B
     rollout = held["rollout"]
     assert (rollout["strategy"], held["strategy"]) == ("bandit", "ab")  # later versions come as the file says
     assert (rollout["plan"]["goal"], rollout["steps"]) == ({"measure": "outcome", "better": "lower"}, [40, 100])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("sql", "words", "hint"),
+    [
+        ("select prediction_id, latency as value from predictions", "no column 'latency'", "'latency_us'"),
+        ("select p.prediction_id, p.scor as value from predictions p", "no column 'scor'", "'score'"),
+        ("select prediction_id, lower(1, 2) as value from predictions", "No function matches", ""),
+        ("select prediction_id as p, 1 as value from predictions", "gives no prediction_id", "Such as"),
+    ],
+)
+def test_sql_that_a_rollout_would_be_judged_by_is_tried_before(
+    trained: Path, bascule: Bascule, sql: str, words: str, hint: str
+) -> None:
+    assert bascule("deploy").code == 0
+    line = say(trained, f'guardrails.measures.cost = {{ sql = "{sql}", margin = 1.0 }}')
+    second(trained)
+    for command in (["deploy", "delays", 2], ["run"]):
+        said = bascule(*command)
+        assert said.code in (1, 2), said
+        assert f"bascule.toml:{line}" in said.err, said.err
+        assert words in said.err
+        assert hint in said.err
+    file = trained / "bascule.toml"
+    lines = [one for one in file.read_text().splitlines() if not one.startswith("guardrails.measures")]
+    file.write_text("\n".join(lines) + "\n")
+    say(trained, 'strategy = "ab"', f'goal = {{ measure = "{sql}" }}')
+    assert f"bascule.toml:{line + 1}" in bascule("deploy", "delays", 2).err
+    said = bascule("deploy", "delays", 2, "--strategy", "ab", "--goal", sql)
+    assert said.code == 2
+    assert "goal.measure: " in said.err
+    assert words in said.err
+
+
+@pytest.mark.slow
+def test_a_table_that_is_not_there_is_told_when_it_is_needed(trained: Path, bascule: Bascule) -> None:
+    assert bascule("deploy").code == 0
+    line = say(trained, 'guardrails.measures.cost = { sql = "select prediction_id, value from sold", margin = 1.0 }')
+    assert bascule("run").code == 0  # it may come
+    second(trained)
+    said = bascule("deploy", "delays", 2)
+    assert (said.code, f"bascule.toml:{line}" in said.err, "no table named 'sold'" in said.err) == (2, True, True)
 
 
 @pytest.mark.slow

@@ -54,6 +54,10 @@ def test_what_each_input_added_is_shown_the_largest_first() -> None:
     (line,) = _added(said)
     assert line.startswith("  why         base +0.5, size -2, age +0.1, x0 +0.01, ")
     assert line.endswith(" and 2 more (probability, sampled shap in 128 orders)")
+    asked = {"rows": 64, "from": "requests", "of": 30, "version": "a", "held": ["hour"]}
+    told = explaining.added({"output": {"explanation": {**about, **one, "background": asked}}})
+    assert told is not None
+    assert told[0].endswith("128 orders, against the last 30 rows that it was asked (not of hour)")
     classes = {"method": "shap", "scale": "log-odds", "classes": {"a": one, "b": {**one, "base": 7.0}}}
     told = explaining.added({"output": {"label": "b", "explanation": classes}})
     assert told is not None

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from sqlalchemy import select
 
 from bascule.catalog.schema import approvals
+from bascule.delivery import planned
 from bascule.errors import CheckFailed, Conflict, InputError, NotFound
 from bascule.history import Workspace
 from bascule.lake import Lake, engine
@@ -67,6 +69,35 @@ def test_a_model_that_nobody_judged_is_merged_and_restored_with_its_alias(local_
     history.commit("main", {"models/delays": None}, message="Delete the model delays")
     publishing.restore(local_workspace, ["models/delays"], made.id, "main")
     assert history.read("main", "models/delays") == found
+
+
+def test_a_deployment_whose_measure_cannot_be_asked_is_not_merged(local_workspace: Workspace) -> None:
+    history = local_workspace.history
+    history.commit("main", {"models/delays": model(v1=True)}, message="one")
+    history.create_branch("dev")
+
+    def put(column: str, table: str) -> None:
+        rules = {"sql": f"select prediction_id, {column} as value from {table}", "margin": 1.0}
+        value = planned(None, "delays", "delays", guardrails={"measures": {"cost": rules}})
+        history.commit("dev", {"deployments/delays": value}, message="Rules")
+
+    put("latency", "predictions")
+    head = history.resolve("main").id
+    with pytest.raises(CheckFailed, match=r"cost\.sql: This SQL cannot run: there is no column 'latency'") as refused:
+        publish(local_workspace, "dev", "main", ship=False)
+    assert "'latency_us'" in refused.value.hint
+    assert history.resolve("main").id == head
+    put("prize", "sold")
+    with pytest.raises(CheckFailed, match="no table named 'sold'"):
+        publish(local_workspace, "dev", "main", ship=False)
+    # A table that comes with it counts as there.
+    Lake(local_workspace).append("sold", pa.table({"prediction_id": ["p"], "price": [1.0]}), branch="dev")
+    with pytest.raises(CheckFailed, match="no column 'prize'") as refused:
+        publish(local_workspace, "dev", "main", ship=False)
+    assert "'price'" in refused.value.hint
+    put("price", "sold")
+    publish(local_workspace, "dev", "main", ship=False)
+    assert history.read("main", "deployments/delays") is not None
 
 
 def test_versions_of_both_sides_are_kept_and_aliases_are_not_guessed(local_workspace: Workspace) -> None:

@@ -22,6 +22,7 @@ from bascule.project.watching import judge_all, watch_all
 from bascule.server import Scheduler, Tick
 from bascule.server.child import INTERRUPT, Child, tethered
 from bascule.server.jobs import JobRunner
+from bascule.server.supervisor import CRASHED
 from bascule.server.ticks import ticks
 from tests.server.filled import Filled
 
@@ -177,6 +178,22 @@ def test_a_child_that_keeps_dying_is_not_started_in_a_rush(caplog: pytest.LogCap
     child.stop()
     assert child.starts == 1
     assert "ended with code 7" in caplog.text
+
+
+def test_a_child_that_crashes_names_the_signal_and_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
+    for name, told in (("SIGSEGV", True), ("SIGTERM", False)):
+        caplog.clear()
+        child = Child(
+            "The worker", [sys.executable, "-c", f"import os, signal; os.kill(os.getpid(), signal.{name})"], "Do so."
+        )
+        child.start()
+        assert child.process is not None
+        child.process.wait()
+        child.check()
+        child.stop()
+        assert ("was ended by SIGSEGV; it starts again in 0.5 s. Do so." in caplog.text) == told
+        assert ("Do so." in caplog.text) == told
+    assert "workers = 1" in CRASHED
 
 
 LASTING = """

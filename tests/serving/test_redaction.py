@@ -16,7 +16,7 @@ from bascule.lake.masking import key_of
 from bascule.project.shipping import deployment_of
 from bascule.serving import DataPlane, PredictionLog, Query, Rows, record, rows_of_records, score, unmoved
 from bascule.serving.ids import IdSource
-from bascule.serving.log.redaction import Redaction
+from bascule.serving.log.redaction import Redaction, canonical
 from bascule.serving.model import LoadedModel
 from bascule.serving.scoring import ScoringFailed
 from tests.serving.conftest import NUMBERS, bundle, bundle_bytes, flights, put_deployment, put_versions
@@ -121,13 +121,13 @@ def test_how_a_worker_was_lost_is_kept_for_it_is_no_words_of_the_model() -> None
 
 def test_a_sample_is_a_share() -> None:
     rules = Redaction({}, 0.25, b"")
-    kept = sum(bool(rules.applied({"a": [1]}, None, ["a"])[0]) for _ in range(4_000))
+    kept = sum(bool(rules.applied({"a": [1]}, None, ["a"], {})[0]) for _ in range(4_000))
     assert 800 < kept < 1_200
 
 
 def test_joined_features_and_missing_values() -> None:
     rules = Redaction({"key": "hash", "a": "drop", "b": "hash"}, 1.0, b"secret")
-    inputs, features = rules.applied({"key": ["x", None]}, [[1.5, 2, 3], [None, float("nan"), 4]], ["a", "b", "c"])
+    inputs, features = rules.applied({"key": ["x", None]}, [[1.5, 2, 3], [None, float("nan"), 4]], ["a", "b", "c"], {})
     assert isinstance(inputs, dict)
     assert inputs["key"][0] != "x"
     assert inputs["key"][1] is None
@@ -135,8 +135,54 @@ def test_joined_features_and_missing_values() -> None:
     assert [row[0] for row in features] == [None, None]
     assert [row[2] for row in features] == [3, 4]
     assert (len(features[0][1]), features[1][1]) == (32, None)
-    assert rules.applied({"key": ["x"]}, None, [])[0] == {"key": [inputs["key"][0]]}
-    assert Redaction({"key": "hash"}, 1.0, b"other").applied({"key": ["x"]}, None, [])[0] != {"key": [inputs["key"][0]]}
+    assert rules.applied({"key": ["x"]}, None, [], {})[0] == {"key": [inputs["key"][0]]}
+    assert Redaction({"key": "hash"}, 1.0, b"other").applied({"key": ["x"]}, None, [], {})[0] != {
+        "key": [inputs["key"][0]]
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "text"),
+    [
+        ("bigint", (7, 7.0, "7", "7.0", "7e0"), "7"),
+        ("INTEGER", (-7, -7.0, "-7"), "-7"),
+        ("bigint", (2**53 + 1, str(2**53 + 1)), str(2**53 + 1)),
+        ("bigint", (7.5, "7.5"), "7.5"),
+        ("double", (7, 7.0, "7", "7.0"), "7.0"),
+        ("double", (0.0, -0.0, 0), "0.0"),
+        ("double", (1e16, "1e16"), "1e+16"),
+        ("double", (float("inf"),), "inf"),
+        ("boolean", (True, 1, 1.0, "true", "True"), "true"),
+        ("boolean", (False, 0, 0.0, "false"), "false"),
+        ("bigint", (True, 1, 1.0), "1"),
+        ("varchar", ("7", 7, 7.0), "7"),
+        ("varchar", ("7.0",), "7.0"),
+        ("varchar", ("0012",), "0012"),
+        ("bigint", ("0012",), "0012"),
+        ("varchar", ("True",), "True"),
+        ("", ("7.0",), "7.0"),
+        ("DATE", ("2026-01-01",), "2026-01-01"),
+    ],
+)
+def test_equal_values_of_a_column_have_one_form(kind: str, values: tuple[Any, ...], text: str) -> None:
+    assert {canonical(value, kind) for value in values} == {text}
+
+
+@pytest.mark.parametrize(
+    ("kind", "arrow", "sent"), [("bigint", "int64", 7.0), ("double", "float64", 7), ("boolean", "bool", 1)]
+)
+def test_the_hash_of_a_number_is_the_one_of_masks(
+    local_workspace: Workspace, kind: str, arrow: str, sent: float
+) -> None:
+    import duckdb
+    import pyarrow as pa
+
+    from bascule.lake.masking import hashed
+
+    key = key_of(local_workspace)
+    held = pa.table({"a": pa.array([sent]).cast(arrow)})  # noqa: F841
+    shown = duckdb.sql("select a::varchar as a from held").to_arrow_table()["a"].combine_chunks()
+    assert Redaction({"a": "hash"}, 1.0, key).kept("a", sent, kind) == hashed(shown, key).to_pylist()[0]
 
 
 def test_the_hash_is_the_one_of_masks(local_workspace: Workspace) -> None:
@@ -145,7 +191,7 @@ def test_the_hash_is_the_one_of_masks(local_workspace: Workspace) -> None:
     from bascule.lake.masking import hashed
 
     key = key_of(local_workspace)
-    inputs, _ = Redaction({"a": "hash"}, 1.0, key).applied({"a": ["Oslo"]}, None, [])
+    inputs, _ = Redaction({"a": "hash"}, 1.0, key).applied({"a": ["Oslo"]}, None, [], {})
     assert isinstance(inputs, dict)
     assert inputs["a"] == hashed(pa.array(["Oslo"]), key).to_pylist()
 

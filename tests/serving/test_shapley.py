@@ -223,7 +223,7 @@ def test_what_sampling_costs_is_bounded() -> None:
 
     def model(rows: np.ndarray) -> np.ndarray:
         asked.append(len(rows))
-        return rows.sum(axis=1)
+        return np.sin(rows.sum(axis=1))
 
     for inputs in (1, 2, 30, 400, MOST_INPUTS):
         draw = np.random.default_rng(0)
@@ -232,12 +232,46 @@ def test_what_sampling_costs_is_bounded() -> None:
         shap(draw.normal(size=(1, inputs)))
         asked.clear()
         row = draw.normal(size=(1, inputs))
-        assert shap(row).sum() == pytest.approx(row.sum())
+        assert shap(row).sum() == pytest.approx(np.sin(row.sum()))
         assert sum(asked) == shap.evaluations <= max(4_097, 2 * inputs)
     with pytest.raises(InputError, match="2,001 inputs"):
         SampledShap(model, np.zeros((8, MOST_INPUTS + 1)))
     with pytest.raises(InputError, match="no finite number"):
         SampledShap(lambda rows: np.full(len(rows), np.nan), np.zeros((8, 2)))(np.ones((1, 2)))
+
+
+def test_a_model_that_adds_its_inputs_up_is_told_exactly_for_as_many_rows_as_it_has_inputs() -> None:
+    asked: list[int] = []
+
+    def model(rows: np.ndarray) -> np.ndarray:
+        asked.append(len(rows))
+        both = np.column_stack([np.nan_to_num(rows[:, 0], nan=9.0) ** 2 + np.sin(rows[:, 1]), rows[:, 2] - rows[:, 1]])
+        odd = (np.abs(rows[:, 0]) > 8) & (np.abs(rows[:, 1]) > 8)  # nothing of the background is there
+        return np.asarray(both + np.where(odd, rows[:, 2] * 10, 0.0)[:, np.newaxis])
+
+    draw = np.random.default_rng(3)
+    background = draw.normal(size=(64, 3))
+    background[::9, 0] = np.nan
+    rows = draw.normal(size=(50, 3))
+    rows[0, 0], rows[1, :2] = np.nan, 20.0
+    shap = SampledShap(model, background)
+    assert shap.additive
+    asked.clear()
+    found = shap(rows)
+    assert sum(asked[:2]) == 50 * shap.evaluations == 50 * 4
+    assert sum(asked[2:]) > 1  # one row alone is beyond what adds up, and is found out the long way
+    first = np.nan_to_num(background[:, 0], nan=9.0) ** 2
+    plain = np.arange(50) != 1
+    expected = np.nan_to_num(rows[:, 0], nan=9.0) ** 2 - first.mean()
+    assert found[plain, 0, 0] == pytest.approx(expected[plain])
+    assert found[:, 1, 2][plain] == pytest.approx((rows[:, 2] - background[:, 2].mean())[plain])
+    assert found.sum(axis=2) == pytest.approx(model(rows))
+    long = SampledShap(model, background)
+    long._alone = None
+    assert found == pytest.approx(long(rows))
+    assert not SampledShap(lambda rows: model(rows).prod(axis=1), background).additive
+    assert not SampledShap(model, background, held=[1]).additive
+    assert not SampledShap(model, background[:1]).additive
 
 
 def test_a_background_has_no_row_of_the_data() -> None:

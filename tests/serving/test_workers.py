@@ -37,7 +37,7 @@ from bascule.serving.service import Service
 from bascule.serving.workers import Lane, Program
 from bascule.serving.workers.child import StepFailed, WorkerSlow
 from bascule.serving.workers.job import PREDICT, Job
-from bascule.serving.workers.spare import SPARE, Spare
+from bascule.serving.workers.spare import MOST, SPARE, Spare
 from bascule.training import encode
 from tests.protocols.openinference.conftest import Served, serving, worker
 from tests.serving.conftest import bundle, bundle_bytes, flights, put_deployment, put_versions
@@ -159,6 +159,41 @@ def test_a_worker_with_a_bound_takes_no_process_that_imported_more() -> None:
     eventually(lambda: spare.pid is not None)
     spare.release()  # the last user
     assert spare.pid is None
+
+
+@pytest.mark.slow
+def test_as_many_processes_wait_as_were_lost_together_and_later_one_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bascule.serving.workers.spare.KEPT_S", 0.5)
+    spare = Spare()
+    spare.hold()
+    spare.want([], 2)
+    eventually(lambda: len(spare._ready) == 2)
+    first, second = spare._ready
+    spare.want([], 2)  # they are there
+    assert spare.take() is first
+    spare.want([], 99)
+    eventually(lambda: len(spare._ready) == MOST)
+    eventually(lambda: len(spare._ready) == 1)  # nobody wanted any for a while
+    assert spare.pid == second.process.pid
+    assert second.code() is None
+    spare.release()
+    assert spare._ready == []
+    eventually(lambda: second.code(0.1) is not None)
+    first.close()
+
+
+@pytest.mark.slow
+def test_after_a_loss_each_worker_of_a_version_has_a_spare(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(SPARE, "want", lambda libraries, count=1: asked.append(count))
+    row = encode(bundle(seed=0).signature, flights(1))
+    with closing(Lane(Program("delays", 1, bundle_bytes(seed=0)), Service(workers=2))) as lane:
+        assert asked == [1, 1]
+        lane._patience.lost()
+        os.kill(lane.pids[0], signal.SIGKILL)
+        while len(asked) < 3:  # a worker that nobody asks is not known to be gone
+            lane.ask(Job("predict", 1, row))
+        assert asked[2] == 2
 
 
 def asked(server: Served, name: str, rows: list[dict[str, Any]], status: int = 200) -> Any:

@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 
 from bascule.cli.options import COMMON, Common
 from bascule.cli.output import answer, columns
+from bascule.counting import counted
 
 if TYPE_CHECKING:
     from bascule.project.deploying import Preview
@@ -34,6 +35,7 @@ def show(name: str, /, *, common: Common = COMMON) -> None:
         ("traffic", ", ".join(f"version {one['version']} at {one['weight']} %" for one in held["traffic"]) or "none"),
         ("strategy", held["strategy"]),
         ("revision", str(held["revision"])),
+        ("runs in", _place((held.get("service") or {}).get("workers", 0))),
         ("answers at", f"{found.preview.http}/models/{held['name']}/infer"),
     ]
     parts = [columns(facts)]
@@ -46,6 +48,13 @@ def show(name: str, /, *, common: Common = COMMON) -> None:
     if found.incidents:
         parts.append("\n".join(["What broke:", *(f"  {one.told()}" for one in found.incidents)]))
     answer(common, found.as_dict(), "\n\n".join(parts))
+
+
+def _place(workers: int) -> str:
+    if workers:
+        return f"{counted(workers, 'process', 'processes')} of its own for each version"
+    alone = "a crash takes the other models along; service.workers = 1 is a process of its own"
+    return f"the server itself, but for steps and pickles: {alone}"
 
 
 def _finding(one: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -14,6 +14,8 @@ from bascule.delivery.finding import Finding, judge, shown
 from bascule.delivery.guardrails import Guardrails
 from bascule.durations import DAY, parse_duration
 
+FAILED = "failed or answered no number"
+
 
 def split_finding(phases: Sequence[Phase], rules: Guardrails) -> list[Finding]:
     """Whether the canary answered the share of the traffic that it was given.
@@ -47,7 +49,7 @@ def errors_finding(phases: Sequence[Phase], service: Sequence[ServiceCount] | No
     if service is not None:
         rows = [(c.share, c.canary_requests, c.canary_errors, c.stable_requests, c.stable_errors) for c in service]
     return [
-        events_finding("errors", "failed", np.array(rows, dtype=np.float64).reshape(-1, 5), rules.errors.margin, rules)
+        events_finding("errors", FAILED, np.array(rows, dtype=np.float64).reshape(-1, 5), rules.errors.margin, rules)
     ]
 
 

@@ -165,6 +165,7 @@ def _drawn(values: Values, alpha: float) -> tuple[dict[str, Any], float, float] 
     detail = {
         "units": len(mean),
         "canary": int(values.canary.sum()),
+        "left_out": list(values.left_out),
         "canary_mean": float(values.value[values.canary].mean()),
         "stable_mean": float(values.value[~values.canary].mean()),
         "difference": float(mean[-1]),
@@ -187,7 +188,13 @@ def _by_arm(detail: dict[str, Any]) -> str:
 
 
 def _units(values: Values) -> str:
-    return f"{len(values.value)} units, {int(values.canary.sum())} of them on the canary,"
+    left = f" ({_left_out(values)})" if any(values.left_out) else ""
+    return f"{len(values.value)} units, {int(values.canary.sum())} of them on the canary{left},"
+
+
+def _left_out(values: Values) -> str:
+    ours, theirs = values.left_out
+    return f"left out, as their values are no numbers: {ours} on the canary, {theirs} on stable"
 
 
 def _too_few(name: str, values: Values) -> str:
@@ -195,6 +202,7 @@ def _too_few(name: str, values: Values) -> str:
     return (
         f"{len(values.value) - ours} units on stable and {ours} on the canary have a value of {name}; it is judged "
         f"from {BURN_IN} each on, later where it is rare, and never while it is the same for all."
+        + (f" There are more, {_left_out(values)}." if any(values.left_out) else "")
     )
 
 

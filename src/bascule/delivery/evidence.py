@@ -15,6 +15,8 @@ from bascule.delivery.sequential import Floats
 from bascule.delivery.versus import predictions_of
 
 CLIP = 0.01
+# An answer that is no number is no answer.
+FAILED = "coalesce(not isfinite(score), json_extract_string(output, '$.error') is not null)"
 
 # The scores of both arms, the classes that they found likeliest (of NaN none is: -1), and the first label, in the order
 # of the labels.
@@ -115,7 +117,7 @@ def read_phases(
     query = f"""
         with requests as (
             select revision, arm, any_value(probability) as probability, max(latency_us) > $slo as slow,
-                bool_or(score is null and json_extract_string(output, '$.error') is not null) as failed,
+                bool_or({FAILED}) as failed,
                 coalesce(cast(unit as varchar), 'request ' || epoch_us("at")) as unit
             from {predictions_of(rollout)}
             where branch = $branch and deployment = $name and revision >= $revision
@@ -156,7 +158,7 @@ def read_course(
     query = f"""
         with requests as (
             select epoch_us("at") as t, arm, latency_us > $slo as slow,
-                score is null and json_extract_string(output, '$.error') is not null as failed
+                {FAILED} as failed
             from {predictions_of(rollout)}
             where branch = $branch and deployment = $name and revision >= $revision
                 and arm in ('canary', 'stable') and probability > 0 and probability < 1

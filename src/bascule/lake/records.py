@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -96,6 +96,13 @@ class RecordTable:
             columns, _ = schemas.from_arrow(self.schema)
             return scans.nothing(columns)
         return self._lake.scan(value, between=between)
+
+    def newest(self, most: int) -> Iterator[str]:
+        """Yield SQL texts for FROM of its newest files, one file each, at most so many: the newest first."""
+        value = self.object()
+        if value is not None:
+            table = self._lake.table(value, self.name)
+            yield from (scans.scan(table, only=[file]) for file in table.data_files()[: -most - 1 : -1])
 
     def _write(self, rows: Rows, segment: str | None) -> int | None:
         path = FOLDER + self.name

@@ -92,6 +92,10 @@ def added(prediction: Mapping[str, Any]) -> tuple[str, dict[str, float]] | None:
             return None
         scale = f"{scale} of {label}"
     about = f"{scale}, {told['method']}" + (f" in {told['samples']} orders" if told.get("samples") else "")
+    against = told.get("background") or {}
+    if against.get("from") == "requests":
+        about += f", against the last {against['of']} rows that it was asked"
+        about += f" (not of {', '.join(against['held'])})" if against.get("held") else ""
     return about, {"base": one["base"], **dict(sorted(one["contributions"].items(), key=lambda kv: -abs(kv[1])))}
 
 

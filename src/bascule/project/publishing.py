@@ -21,6 +21,7 @@ from bascule.lake import Lake, RowMerge, filesets
 from bascule.naming import model_path
 from bascule.project.holding import DEPLOYMENTS, check_staged
 from bascule.project.judging import Judge, Judgement
+from bascule.project.measuring import refuse_unmeasurable
 from bascule.project.place import MAIN
 from bascule.project.required import Required, check_required
 from bascule.project.settling import RowRules, TableSettler
@@ -223,6 +224,7 @@ def _land(
     def check(staged: Staged) -> None:
         resolve.refuse_unused()
         seen["changes"] = staged.changes
+        refuse_unmeasurable(workspace, into, staged, refused)
         checked = check_staged(workspace, staged, refused, f"{into!r} is unchanged.", repair, run)
         if judge is not None:
             judge.look(staged, refused)

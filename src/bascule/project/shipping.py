@@ -318,6 +318,11 @@ def deploy_version(
     by = REPLACE.get(strategy, strategy) if strategy else strategy_of(rules)
     served = place.workspace.history.read(place.branch, f"deployments/{chosen}") or {"traffic": [], "model": model}
     left = engine_left(place.workspace, place.branch, served, ship.version)
+    from bascule.project.measuring import demand_measurable  # with the lake's queries, which others need not
+
+    guardrails, plan = guardrails_of(rules), plan_of(rules) | _asked(by, share, goal, keep)
+    said = {"rules": {"guardrails": guardrails, "plan": plan}}
+    demand_measurable(place.workspace, said, project if goal is None else None)
     commit = deploy(
         place.workspace,
         place.branch,
@@ -327,8 +332,8 @@ def deploy_version(
         strategy=by,
         steps=rules.steps,
         shadow=rules.shadow,
-        guardrails=guardrails_of(rules),
-        plan=plan_of(rules) | _asked(by, share, goal, keep),
+        guardrails=guardrails,
+        plan=plan,
         also=also,
         once=any(one is not None for one in (strategy, share, goal, keep)),
         reason=reason,

@@ -165,6 +165,20 @@ def _note_renamed(conn: Connection, model: str, new: str) -> None:
     rows = [{**row, "id": new_id("mv"), "model": new} for number, row in had.items() if number not in has]
     if rows:
         conn.execute(insert(mv), rows)
+    _copy_incidents(conn, model, new)
+
+
+def _copy_incidents(conn: Connection, model: str, new: str) -> None:
+    """Record what broke of a model's versions under its new name too: on other branches it has the one before."""
+    table = schema.incidents
+    known = {
+        name: {(row.version, row.artifact, row.kind): row._asdict() for row in conn.execute(query)}
+        for name in (model, new)
+        for query in [select(table).where(table.c.model == name)]
+    }
+    rows = [{**row, "model": new} for key, row in known[model].items() if key not in known[new]]
+    if rows:
+        conn.execute(insert(table), rows)
 
 
 def create_version(

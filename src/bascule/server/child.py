@@ -18,6 +18,12 @@ log = logging.getLogger("bascule.server")
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
 SETTLED = 30.0
+# What a process ends itself by.
+CRASHES = {
+    getattr(signal, name): name
+    for name in ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE")
+    if hasattr(signal, name)
+}
 TETHER = Path(__file__).with_name("tether.py")
 STOP = "SIGTERM"
 _STOP_NUMBER = getattr(signal, "CTRL_BREAK_EVENT", signal.SIGTERM)
@@ -61,10 +67,13 @@ class Child:
     Attributes:
         ready: set when the process has printed its first line.
         starts: how often it was started.
+
+    Args:
+        hint: what is said, too, when code that runs in it has crashed it.
     """
 
-    def __init__(self, name: str, command: Sequence[str]) -> None:
-        self.name = name
+    def __init__(self, name: str, command: Sequence[str], hint: str = "") -> None:
+        self.name, self.hint = name, hint
         self.command = list(command)
         self.process: subprocess.Popen[str] | None = None
         self.ready = threading.Event()
@@ -103,9 +112,10 @@ class Child:
         if self._not_before == 0.0:
             if moment - self._started_at > SETTLED:
                 self._pause = FIRST_PAUSE
-            log.warning(
-                "%s ended with code %s; it starts again in %.1f s", self.name, self.process.returncode, self._pause
-            )
+            name = CRASHES.get(-self.process.returncode)
+            told = f"was ended by {name}" if name else f"ended with code {self.process.returncode}"
+            hint = f". {self.hint}" if name and self.hint else ""
+            log.warning("%s %s; it starts again in %.1f s%s", self.name, told, self._pause, hint)
             self._not_before = moment + self._pause
             self._pause = min(self._pause * 2, LONGEST_PAUSE)
         if moment >= self._not_before:

@@ -29,6 +29,10 @@ from bascule.store.locking import FileLock, Locked
 
 log = logging.getLogger("bascule.server")
 
+CRASHED = (
+    "Models run in it where [deployment.service] workers is 0, and one that crashes takes all others along; with "
+    "workers = 1 it has a process of its own."
+)
 CHECK_EVERY = 0.2
 SOON_SECONDS, START_SECONDS = 2, 30
 DRAIN_SECONDS = 5
@@ -64,7 +68,9 @@ def up(
         listen(settings.host, settings.port, with_next=settings.inference) as sock,
     ):
         settings = msgspec.structs.replace(settings, port=sock.getsockname()[1])
-        worker = Child("The inference worker", worker_command(workspace, settings)) if settings.inference else None
+        worker = (
+            Child("The inference worker", worker_command(workspace, settings), CRASHED) if settings.inference else None
+        )
         scheduler = Scheduler(workspace, ticks if settings.scheduler else ())
         web = _Web(app, sock)
         try:

@@ -18,6 +18,7 @@ from bascule.serving.case import UNLOADABLE, Case
 from bascule.serving.engines import load_recipe, read_recipe
 from bascule.serving.graph import Graph, read_graph
 from bascule.serving.incidents import Incidents
+from bascule.serving.log.asked import Asked
 from bascule.serving.model import LoadedModel, ReaderOf, load_model
 from bascule.serving.pickled import PICKLED, PickledRuntime, consented, pickled_runtime
 from bascule.serving.pickled.chosen import ChosenPickled
@@ -128,7 +129,7 @@ class Loader:
         elif not _is_apart(steps, service):
             answering = self._chosen(f"{name}@{version}", bundle, runtime)
         found = load_model(name, version, bundle, self._readers(branch), answering, steps)
-        found.case = case
+        found.case, found.asked = case, Asked(self._ws, name, bundle.signature)
         return found, "" if bundle.feature_set is None else branch
 
     def _case(self, name: str, version: int, artifact: str) -> Case:

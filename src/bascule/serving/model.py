@@ -14,6 +14,7 @@ from bascule.serving.case import Case
 from bascule.serving.encoding import Encoder, extra, wrong_type
 from bascule.serving.graph import Graph
 from bascule.serving.joining import FeatureReader, Joiner
+from bascule.serving.log.asked import Asked
 from bascule.serving.rows import Columns, Rows, by_name
 from bascule.serving.runtime import NATIVE, Runtime, load_runtime, warm
 from bascule.serving.shapley import Explainer
@@ -80,6 +81,8 @@ class LoadedModel:
         sent_plainly: the last request brought one row, a plain value a column; the next one likely will.
         sent_numbers: it brought one row as a tensor of numbers.
         case: where it is noted what becomes of it.
+        kinds: the types of its inputs and of what requests bring, by name.
+        asked: what it was asked lately; None where no log is kept.
     """
 
     def __init__(
@@ -104,7 +107,9 @@ class LoadedModel:
         self.unjoined = joiner is None and _joins(bundle.feature_set)
         self.sent_plainly = True
         self.sent_numbers = False
+        inputs = {field.name: str(field.type) for field in bundle.signature.inputs}
         self.case = Case(name, version)
+        self.asked: Asked | None = None
         self.numeric = not bundle.signature.categorical()
         self.runtime = runtime
         self.workers = runtime if isinstance(runtime, WorkerRuntime) else None
@@ -112,6 +117,7 @@ class LoadedModel:
         self.explainer = self.workers or Explainer(name, bundle, runtime)
         self.graph = graph or Graph()
         self.batches = batches
+        self.kinds = inputs | {column.name: column.type for column in self.columns}
         self._looks = bool(self.graph.after or self.graph.route or self.graph.combine)
         self.blobs = frozenset(name for name, kind in self.graph.takes.items() if kind == BLOB)
         self._single = self.task != "multiclass"

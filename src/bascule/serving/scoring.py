@@ -200,7 +200,7 @@ def record(answer: Answer, ids: IdSource, log: PredictionLog) -> None:
         if redaction is not None:
             explanations = redaction.explained(explanations)
             inputs = inputs.tobytes() if isinstance(inputs, memoryview) else inputs
-            inputs, features = redaction.applied(inputs, features, model.encoder.names)
+            inputs, features = redaction.applied(inputs, features, model.encoder.names, model.kinds)
             if error is not None and not answer.late:  # that it was late are words of ours
                 error = redaction.failure(error)
         log.append(

@@ -13,6 +13,7 @@ import pytest
 from bascule.delivery import planned
 from bascule.history import Workspace
 from bascule.serving import unmoved
+from bascule.serving.log import move_segments
 from bascule.serving.shapley import Explainer
 from bascule.serving.workers import WorkerRuntime
 from bascule.serving.workers.child import StepFailed
@@ -156,7 +157,7 @@ def test_what_is_told_is_in_the_log_and_so_is_a_sample(explained: Served, tmp_pa
 def test_a_library_that_does_not_tell_of_this_model_is_named_and_spoils_no_answer(
     explained: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def silent(self: Any, matrix: np.ndarray) -> np.ndarray:
+    def silent(self: Any, matrix: np.ndarray, background: Any) -> np.ndarray:
         raise RuntimeError("Check failed: !this->IsMultiTarget()\nStack trace")
 
     monkeypatch.setattr(Explainer, "tell", silent)
@@ -188,11 +189,16 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     near, mute, trees = skops_bytes("bayes", True), skops_bytes("bayes", False), skops_bytes("trees", False)
     for name, versions, shares in (
         ("near", {1: near}, {1: 100}), ("trees", {1: trees}, {1: 100}), ("mute", {1: near, 2: mute}, {1: 50, 2: 50}),
-        ("apart", {1: near}, {1: 100}), ("asked", {1: near}, {1: 100}),
+        ("apart", {1: near}, {1: 100}), ("asked", {1: near}, {1: 100}), ("lent", {1: mute}, {1: 100}),
+        ("lent-apart", {1: mute}, {1: 100}), ("hashed", {1: mute}, {1: 100}), ("silent", {1: mute}, {1: 100}),
     ):  # fmt: skip
         put_versions(ws, versions, model=name)
         put_deployment(ws, shares, name=name, model=name)
-    for name, rules in (("apart", {"service": {"workers": 1}}), ("asked", {"log": {"explain": 1.0}})):
+    for name, rules in (
+        ("apart", {"service": {"workers": 1}}), ("asked", {"log": {"explain": 1.0}}),
+        ("lent-apart", {"service": {"workers": 1}}), ("silent", {"log": {"fields": dict.fromkeys(NAMES, "hash")}}),
+        ("hashed", {"log": {"fields": {"hour": "drop", "carrier": "hash"}, "explain": 1.0}}),
+    ):  # fmt: skip
         value = ws.history.read("main", f"deployments/{name}")
         ws.history.commit("main", {f"deployments/{name}": planned(value, name, name, **rules)}, message="Rules")
     with serving(ws) as found:
@@ -228,7 +234,10 @@ def test_any_model_is_explained_by_asking_it_and_trees_exactly(others: Served) -
 
 
 @pytest.mark.slow
-def test_in_a_rollout_the_version_that_answers_is_explained_or_says_that_it_cannot_be(others: Served) -> None:
+def test_in_a_rollout_the_version_that_answers_is_explained_or_says_that_it_cannot_be(
+    others: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bascule.serving.log.asked.FEWEST", 10_000)
     path = "/v2/models/mute/predict?explain=shap"
     before = len(unmoved(others.workspace, "predictions"))
     said = {}
@@ -238,9 +247,9 @@ def test_in_a_rollout_the_version_that_answers_is_explained_or_says_that_it_cann
         again, _, _ = others.request(path, {"instances": WHOLE[:1], "unit": unit})
         assert again == status
     assert {one["model_version"] for one in said[200]} == {"1"}
-    (error,) = {one["error"] for one in said[400]}
-    assert "Version 2 of model 'mute' cannot be explained" in error
-    assert "Version 1 can be: /v2/models/mute/versions/1." in error
+    for one in said[400]:
+        assert "Version 2 of model 'mute' cannot be explained" in one["error"]
+        assert "Version 1 can be: /v2/models/mute/versions/1." in one["error"]
     pinned = others.ask("/v2/models/mute/versions/1/predict?explain=shap", {"instances": WHOLE[:1]})
     assert pinned["model_version"] == "1"
     # What is refused is refused before anything is scored, logged as nobody's answer, and counted for its version.
@@ -250,6 +259,70 @@ def test_in_a_rollout_the_version_that_answers_is_explained_or_says_that_it_cann
         for version in "12"
     }
     assert [int(failed[version]["count"]) for version in "12"] == [0, 2 * len(said[400])]
+
+
+def ask_first(server: Served, name: str, count: int, seed: int = 5) -> None:
+    whole = [row for row in flights(4 * count, seed=seed).to_pylist() if not {None, "ZZ"} & set(row.values())]
+    rows = whole[:count]
+    assert len(server.ask(f"/v2/models/{name}/predict", {"instances": rows})["predictions"]) == count
+
+
+@pytest.mark.slow
+def test_a_model_that_keeps_nothing_is_held_against_what_it_was_asked(
+    others: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = "/v2/models/lent/predict?explain=shap"
+    monkeypatch.setattr("bascule.serving.log.asked.PAUSE", 0.0)
+    ask_first(others, "lent", 5)
+    said = others.ask(path, {"instances": WHOLE}, 400)["error"]
+    assert "the log has 5 rows that it answered, and 8 are needed. Ask it without explain first" in said
+    ask_first(others, "lent", 20)
+    found = explanations(others, "lent")
+    about = found[0]["background"]
+    assert (found[0]["method"], found[0]["samples"], about["rows"]) == ("sampled shap", 128, 64)
+    assert (about["from"], about["of"]) == ("requests", 25)
+    assert any(abs(share) > 0.01 for share in found[0]["contributions"].values())
+    # For a while it is the same background, whatever is asked meanwhile; then it is made of what the log has by then.
+    ask_first(others, "lent", 600, seed=6)
+    assert explanations(others, "lent") == found
+    model = others.plane.open("main").deployments["lent"].first
+    assert model.asked is not None
+    model.asked._kept.clear()
+    later = explanations(others, "lent")[0]["background"]
+    assert later["of"] == 512
+    assert later["version"] != about["version"]
+    # Also of what was moved into the table.
+    move_segments(others.workspace, sealing=True)
+    model.asked._kept.clear()
+    assert explanations(others, "lent")[0]["background"]["of"] == 512
+    assert explanations(others, "near")[0]["background"] == {"rows": 64, "from": "model"}
+
+
+@pytest.mark.slow
+def test_workers_are_lent_a_background(others: Served) -> None:
+    ask_first(others, "lent-apart", 25)
+    found = explanations(others, "lent-apart")
+    assert found[0]["background"]["of"] == 25
+    assert explanations(others, "lent-apart") == found
+
+
+@pytest.mark.slow
+def test_inputs_that_the_log_does_not_keep_are_held_and_named(others: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bascule.serving.log.asked.PAUSE", 0.0)
+    ask_first(others, "silent", 25)
+    none = others.ask("/v2/models/silent/predict?explain=shap", {"instances": WHOLE}, 400)["error"]
+    assert "log.fields keeps none of its inputs" in none
+    ask_first(others, "hashed", 25)
+    found = others.ask("/v2/models/hashed/predict?explain=shap", {"instances": WHOLE})["predictions"]
+    for one in found:
+        told = one["explanation"]
+        assert told["background"]["held"] == ["hour", "carrier"]
+        assert list(told["contributions"]) == ["distance", "night"]
+        assert total(told) == pytest.approx(one["probability"])
+    assert len({one["explanation"]["base"] for one in found}) > 1  # the base is that of its own hour and carrier
+    asked = others.ask("/v2/models/hashed/predict", {"instances": WHOLE[:1]})["predictions"][0]
+    logged = {row["prediction_id"]: row["output"] for row in unmoved(others.workspace, "predictions").to_pylist()}
+    assert json.loads(logged[asked["prediction_id"]])["explanation"] == found[0]["explanation"]
 
 
 @pytest.mark.slow
@@ -271,7 +344,7 @@ def explanations_of_one(server: Served) -> Any:
 def test_a_worker_that_fails_while_it_explains_is_a_failure_that_is_logged(
     others: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lost(self: Any, matrix: np.ndarray) -> Any:
+    def lost(self: Any, matrix: np.ndarray, background: Any) -> Any:
         raise StepFailed("its worker was lost")
 
     monkeypatch.setattr(WorkerRuntime, "tell", lost)

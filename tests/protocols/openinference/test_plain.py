@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from bascule.catalog import now
+from bascule.delivery import planned
 from bascule.history import Workspace
 from bascule.project.querying import logged
 from bascule.serving import move_segments, unmoved
 from tests.protocols.openinference.conftest import Served, fill, serving
 from tests.protocols.openinference.test_infer import INFER, probability, request
-from tests.serving.conftest import put_deployment
+from tests.serving.conftest import COLUMNS as FIELDS
+from tests.serving.conftest import bundle_bytes, put_deployment, put_versions
 
 PREDICT = "/v2/models/delays/predict"
 ROW = {"distance": 1000.5, "hour": 12, "night": False, "carrier": "UA"}
@@ -206,9 +208,32 @@ def test_truth_of_an_entity_goes_to_its_predictions_late_and_again(own: Served) 
     assert "both" in own.error("/ground-truth", both)
 
 
-def test_the_only_deployment_need_not_be_named(local_workspace: Workspace) -> None:
-    from tests.serving.conftest import bundle_bytes, put_versions
+def test_a_hashed_entity_is_found_in_whatever_form_it_was_asked_and_told(local_workspace: Workspace) -> None:
+    ws = local_workspace
+    put_versions(ws, {1: bundle_bytes(fields=FIELDS[:2])})
+    put_deployment(ws, {1: 100})
+    value = ws.history.read("main", "deployments/delays")
+    rules = planned(value, "delays", "delays", log={"fields": {"hour": "hash"}})
+    ws.history.commit("main", {"deployments/delays": rules}, message="Rules")
+    with serving(ws) as own:
+        ids = [
+            own.ask(PREDICT, {"instances": [{"distance": 1, "hour": 9}]})["predictions"][0]["prediction_id"],
+            own.ask(PREDICT, {"instances": [[1.0, 9.0]]})["predictions"][0]["prediction_id"],
+        ]
+        own.ask(PREDICT, {"instances": [{"distance": 1, "hour": 8}]})
+        at = now()
+        for label, hour in enumerate((9.0, "9")):
+            said = {"entity": {"hour": hour}, "label": label, "label_time": at}
+            own.ask("/v2/models/delays/ground-truth", said)
+        forms = {json.loads(row["inputs"])["hour"] for row in unmoved(ws, "predictions").to_pylist()}
+        assert len(forms) == 2
+        move_segments(ws, sealing=True)
+        with logged(ws) as connection:
+            found = connection.sql("select prediction_id, label from ground_truth").fetchall()
+    assert sorted(found) == sorted((name, label) for name in ids for label in (0.0, 1.0))
 
+
+def test_the_only_deployment_need_not_be_named(local_workspace: Workspace) -> None:
     put_versions(local_workspace, {1: bundle_bytes("multiclass")})
     put_deployment(local_workspace, {1: 100})
     with serving(local_workspace) as own:

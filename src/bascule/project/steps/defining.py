@@ -49,6 +49,11 @@ def work(context: Context, run: Run, progress: Progress) -> Outcome:
     """Commit what differs; a definition that is in no file any more is removed."""
     wanted = objects(context)
     differing = changes(context, wanted)
+    for path, deployment in differing.items():
+        if path.startswith("deployments/") and deployment is not None:
+            from bascule.project.measuring import check_file  # with the lake's queries, which others need not
+
+            check_file(context.workspace, context.head.id, context.project, deployment)
     names = ", ".join(sorted(differing)[:3]) + (f" and {len(differing) - 3} more" if len(differing) > 3 else "")
     commit = context.workspace.history.commit(
         context.branch, differing, message=f"Define {names}", author=context.author, meta={"run": run.id}

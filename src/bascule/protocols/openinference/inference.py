@@ -289,13 +289,12 @@ class Inference:
         answer = begin(deployment, query)
 
         def work() -> Answer:
-            if told is not None:
-                check_asked(told, answer)
+            background = check_asked(told, answer) if told is not None else None
             if fill(answer).outputs is None:
                 return answer
             if told is not None:
                 answer.explained = True
-                explain(answer, seconds)
+                explain(answer, background, seconds)
             elif random.random() < deployment.explained:
                 explain_sampled(answer)
             return answer

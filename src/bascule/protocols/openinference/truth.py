@@ -103,7 +103,8 @@ def _entity(place: int, entity: dict[str, Any], deployment: ServedDeployment) ->
     """Return an entity's columns as the log has them."""
     if not entity:
         raise InputError(f"Row {place} has an empty entity.", hint=HINT)
-    known = {column.name for column in deployment.first.columns} | deployment.first.encoder.known
+    first = deployment.first
+    known = first.kinds.keys()
     found = {}
     for name, value in entity.items():
         if name not in known:
@@ -111,7 +112,9 @@ def _entity(place: int, entity: dict[str, Any], deployment: ServedDeployment) ->
             raise InputError(
                 f"Row {place} names {name[:60]!r}, which requests of {deployment.name!r} do not bring.", hint=hint
             )
-        kept = value if deployment.redaction is None else deployment.redaction.kept(name, value)
+        kept = (
+            value if deployment.redaction is None else deployment.redaction.kept(name, value, first.kinds.get(name, ""))
+        )
         if kept is None:
             raise InputError(
                 f"Row {place} names {name!r}, which the log of {deployment.name!r} drops.",

@@ -94,6 +94,9 @@ def deploy_version(call: Call[None, Deploy]) -> Changed:
     """Bring a version into service."""
     body, name = call.body, call.path["name"]
     demand_role(call.workspace, call.principal, body.branch, name)
+    from bascule.project.measuring import demand_measurable  # with the lake's queries, which others need not
+
+    demand_measurable(call.workspace, {"rules": {"guardrails": body.guardrails, "plan": body.plan}})
     given: dict[str, Any] = {"steps": body.steps} if body.steps is not None else {}
     commit = deploy(
         call.workspace,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +234,21 @@ def to_arrow(payloads: Iterable[bytes]) -> pa.Table:
             rows.extend(_rows(contexts[record.context], record))
     columns = list(zip(*rows, strict=True)) or [()] * len(SCHEMA)
     return pa.table([pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)], SCHEMA)
+
+
+def latest(payloads: Sequence[bytes], model: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a segment that a model answered with a finite score, the last ones first."""
+    contexts = {one.number: one for one in map(_decode, filter(is_context, payloads)) if isinstance(one, Context)}
+    contexts = {number: one for number, one in contexts.items() if one.model == model}
+    marks = tuple(b"\x01" + _encode(number) for number in contexts)  # behind the head of the array
+    for payload in reversed(payloads):
+        if not is_context(payload) and payload.startswith(marks, 3):
+            record = _decode(payload)
+            assert isinstance(record, Served)
+            for row in _rows(contexts[record.context], record):
+                found = dict(zip(SCHEMA.names, row, strict=True))
+                if found["score"] is not None and math.isfinite(found["score"]):
+                    yield found
 
 
 def _rows(context: Context, record: Served) -> Iterable[tuple[Any, ...]]:

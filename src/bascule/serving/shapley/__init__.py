@@ -5,6 +5,6 @@ for theirs.
 """
 
 from bascule.serving.shapley.explainer import Explainer
-from bascule.serving.shapley.part import Told
+from bascule.serving.shapley.part import Background, Told
 
-__all__ = ["Explainer", "Told"]
+__all__ = ["Background", "Explainer", "Told"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from bascule.serving.engines.forest import Unfit
 from bascule.serving.engines.sklearn_trees import forest_of_estimator, is_trees
 from bascule.serving.runtime import Runtime
 from bascule.serving.shapley.columns import columns_of
-from bascule.serving.shapley.part import Told
+from bascule.serving.shapley.part import Background, Told
 from bascule.serving.shapley.sampling import SampledShap
 from bascule.serving.shapley.trees import TreeShap
 from bascule.training import ModelBundle
@@ -42,6 +42,7 @@ class Explainer:
         self._fields, self._background = bundle.signature.inputs, bundle.background
         self._runtime = runtime
         self._tell: Tell | None = None
+        self._lent: tuple[str, Tell] | None = None
         self._refused: BasculeError | None = None
         self._lock = threading.Lock()
 
@@ -50,13 +51,18 @@ class Explainer:
         """Whether there is a way, as far as is known before anybody asked."""
         return self._background is not None or self._own is not None or is_trees(self._estimator)
 
-    def tell(self, matrix: np.ndarray) -> Told:
+    def tell(self, matrix: np.ndarray, background: Background | None = None) -> Told:
         """Return what the inputs add, for float64 [rows, inputs].
+
+        Args:
+            background: what to hold the rows against, for a model that is not `possible` without.
 
         Raises:
             InputError: there is no way, or the model refuses what it is asked.
             EnvironmentProblem: the way needs what is not here.
         """
+        if background is not None:
+            return self._with(background)(matrix)
         with self._lock:
             if self._tell is None and self._refused is None:
                 try:
@@ -98,13 +104,25 @@ class Explainer:
                 missing = error
         if self._background is None:
             raise missing or no_way(f"Model {self._name!r}", self._format)
+        return self._sampled(self._background)
+
+    def _with(self, background: Background) -> Tell:
+        with self._lock:
+            if self._lent is None or self._lent[0] != background.version:
+                self._lent = background.version, self._sampled(background.rows, background.held)
+            return self._lent[1]
+
+    def _sampled(self, background: np.ndarray, held: Sequence[int] = ()) -> Tell:
         scale = "value" if self._task == "regression" else "probability"
-        predict = self._runtime.predict
         if self._task != "regression" and _last(self._estimator) in MARGINS:
-            scale, predict = "log-odds", self._log_odds
-        sampled = SampledShap(predict, self._background)
-        rows = max(1, EVALUATIONS_AT_ONCE // sampled.evaluations)
-        return lambda matrix: Told(sampled(matrix), "sampled shap", scale, sampled.samples, rows)
+            scale, sampled = "log-odds", SampledShap(self._log_odds, background, held)
+        else:
+            sampled = SampledShap(self._runtime.predict, background, held)
+            # What adds log-odds up is told of these, also where it does not say what it is, as a pickle does not.
+            if self._task == "binary" and (adds := SampledShap(self._log_odds, background, held)).additive:
+                scale, sampled = "log-odds", adds
+        at_once = max(1, EVALUATIONS_AT_ONCE // sampled.evaluations)
+        return lambda matrix: Told(sampled(matrix), "sampled shap", scale, sampled.samples, sampled.rows, at_once)
 
     def _trees(self) -> tuple[TreeShap, Callable[[np.ndarray], np.ndarray]]:
         """Return the model's trees, and what makes rows of the model into rows of theirs.
@@ -132,19 +150,20 @@ class Explainer:
         return Told(values, "shap", _scale(self._task, values[0].sum(axis=1), said))
 
 
-def no_way(what: str, format: str, instead: str = "") -> InputError:
+def no_way(what: str, format: str, instead: str = "", lacks: str = "") -> InputError:
     """Return what is said of a model that cannot be explained.
 
     Args:
         what: the model, as the sentence begins.
         instead: what else to do, a sentence; nothing when empty.
+        lacks: why what it was asked does not help either; nothing when empty.
     """
     return InputError(
         f"{what} cannot be explained: it is {format!r}, which does not tell what each input adds to an answer, and it "
-        "keeps nothing about its data to find it out by.",
+        "keeps nothing about its data to find it out by" + (f"; {lacks}." if lacks else "."),
         hint=(
-            f"{instead} Log it with input_example=… (some rows of its data) and register that, or train it again with "
-            "bascule run. Ask without explain."
+            f"{instead} Ask it without explain first: what was asked tells what its data is like. Or log it with "
+            "input_example=… (some rows of its data) and register that, or train it again with bascule run."
         ).strip(),
     )
 

@@ -7,12 +7,13 @@ models that add their inputs up, and for two inputs; and the numbers always sum 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
 import numpy as np
 
 from bascule.errors import InputError
+from bascule.serving.shapley.additive import AdditiveShap, NotAdditive
 
 Predict = Callable[[np.ndarray], np.ndarray]
 EVALUATIONS = 4_096  # rows that the model is asked about for one that is explained, where it has few inputs
@@ -28,16 +29,19 @@ class SampledShap:
     Attributes:
         samples: in how many orders the inputs are put in.
         evaluations: how many rows the model is asked about at most for one that is explained.
+        rows: how many background rows there are.
+        additive: the model adds its inputs up, so a row costs it as many rows as there are inputs.
 
     Args:
         predict: the model: outputs [rows] or [rows, outputs] for float64 [rows, inputs].
         background: float64 [rows, inputs].
+        held: inputs that are in each background row what they are in the row that is explained; they add nothing.
 
     Raises:
         InputError: there are too many inputs.
     """
 
-    def __init__(self, predict: Predict, background: np.ndarray) -> None:
+    def __init__(self, predict: Predict, background: np.ndarray, held: Sequence[int] = ()) -> None:
         width = background.shape[1]
         if width > MOST_INPUTS:
             raise InputError(
@@ -47,9 +51,13 @@ class SampledShap:
         steps = 2 * max(1, width - 1)
         self._predict = predict
         self._background = background[: max(1, EVALUATIONS // steps)]
+        self._held = list(held)
         self._bases: np.ndarray | None = None
+        self.rows = len(self._background)
         self.samples = 2 * len(self._background)
-        self.evaluations = len(self._background) * 2 * (width - 1) + 1
+        self._alone = None if held else _alone(self._asked, self._background)
+        self.additive = self._alone is not None
+        self.evaluations = width + 1 if self.additive else self.rows * (2 * (width - 1) + bool(held)) + 1
 
     def __call__(self, matrix: np.ndarray) -> np.ndarray:
         """Return [rows, outputs, inputs + 1], the base last, for float64 [rows, inputs].
@@ -57,12 +65,25 @@ class SampledShap:
         Raises:
             InputError: the model answers no finite number to a row.
         """
+        rows = np.asarray(matrix, dtype=np.float64)
+        if self._alone is None or not len(rows):
+            return np.stack([self._row(row, *self._against(row)) for row in rows])
+        found, right = self._alone(rows)
+        for place in np.flatnonzero(~right):
+            found[place] = self._row(rows[place], *self._against(rows[place]))
+        return found
+
+    def _against(self, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the background of a row, and what the model answers to it: [rows, outputs]."""
+        if self._held:
+            background = self._background.copy()
+            background[:, self._held] = row[self._held]
+            return background, self._asked(background)
         if self._bases is None:
             self._bases = self._asked(self._background)
-        return np.stack([self._row(row, self._bases) for row in np.asarray(matrix, dtype=np.float64)])
+        return self._background, self._bases
 
-    def _row(self, row: np.ndarray, bases: np.ndarray) -> np.ndarray:
-        background = self._background
+    def _row(self, row: np.ndarray, background: np.ndarray, bases: np.ndarray) -> np.ndarray:
         differs = ~((background == row) | (np.isnan(background) & np.isnan(row)))
         players = np.flatnonzero(differs.any(axis=0))
         answer = self._asked(row[np.newaxis])[0]
@@ -70,11 +91,17 @@ class SampledShap:
         found[:, -1] = bases.mean(axis=0)
         if len(players):
             turns = _turns(row, len(background), len(players))
-            found[:, players] = self._added(row, answer, bases, players, turns).T
+            found[:, players] = self._added(row, answer, background, bases, players, turns).T
         return found
 
     def _added(
-        self, row: np.ndarray, answer: np.ndarray, bases: np.ndarray, players: np.ndarray, turns: np.ndarray
+        self,
+        row: np.ndarray,
+        answer: np.ndarray,
+        background: np.ndarray,
+        bases: np.ndarray,
+        players: np.ndarray,
+        turns: np.ndarray,
     ) -> np.ndarray:
         """Return what each player adds: [players, outputs]. `turns` are theirs in the order of each background row."""
         count = len(players)
@@ -85,7 +112,7 @@ class SampledShap:
             part = turns[start : start + each]
             both = np.stack([part, count - 1 - part], axis=1)  # [rows, 2, players]: there and back
             known = both[:, :, np.newaxis, :] < steps
-            asked = np.repeat(self._background[start : start + each], 2 * (count - 1), axis=0)
+            asked = np.repeat(background[start : start + each], 2 * (count - 1), axis=0)
             asked[:, players] = np.where(known.reshape(-1, count), row[players], asked[:, players])
             between = self._asked(asked).reshape(*both.shape[:2], count - 1, len(answer))
             begins = bases[start : start + each][:, np.newaxis, np.newaxis]
@@ -106,6 +133,13 @@ class SampledShap:
                 hint="Ask without explain.",
             )
         return found
+
+
+def _alone(asked: Predict, background: np.ndarray) -> AdditiveShap | None:
+    try:
+        return AdditiveShap(asked, background)
+    except NotAdditive:
+        return None
 
 
 def _turns(row: np.ndarray, rows: int, players: int) -> np.ndarray:

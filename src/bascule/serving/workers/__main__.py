@@ -20,7 +20,7 @@ from bascule.errors import BasculeError, InputError
 from bascule.serving.graph import GraphRunner
 from bascule.serving.workers import wire
 from bascule.serving.workers.child import StepFailed
-from bascule.serving.workers.job import BEFORE, CONTRIBUTIONS, told_part
+from bascule.serving.workers.job import BEFORE, CONTRIBUTIONS, background_of, told_part
 from bascule.serving.workers.program import Program
 from bascule.serving.workers.spare import LIBRARIES, PRELOAD
 
@@ -94,7 +94,7 @@ def _done(runner: GraphRunner, message: list[Any]) -> Any:
             raise StepFailed(f"{runner.named(BEFORE)} made what no column holds: {error}") from None
     matrix: np.ndarray = wire.unpacked(message[1])
     if kind == CONTRIBUTIONS:
-        return told_part(runner.explainer.tell(matrix))
+        return told_part(runner.explainer.tell(matrix, background_of(message)))
     return wire.packed(runner.predict(matrix, message[2]))
 
 

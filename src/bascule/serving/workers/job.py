@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bascule.serving.shapley.part import Told
+from bascule.serving.shapley.part import Background, Told
 from bascule.serving.workers import wire
 
 PREDICT, BEFORE, CONTRIBUTIONS = "predict", "before", "contributions"
@@ -24,6 +24,7 @@ class Job:
         kind: `predict` or `contributions` of encoded rows, or `before`: the first step, of rows as they came.
         rows: how many.
         matrix: float64 [rows, inputs]; None for `before`.
+        background: what to hold the rows against, for `contributions` of a model that has nothing itself.
         columns: column to values; for `before`, and for a graph that looks at them.
         until: when nobody waits any more, on the monotonic clock.
         queue_ns: how long it waited; infer_ns: how long the worker took.
@@ -33,8 +34,8 @@ class Job:
     """
 
     __slots__ = (
-        "again", "alone", "columns", "future", "infer_ns", "joined", "kind", "loop", "matrix", "put_ns", "queue_ns",
-        "rows", "until",
+        "again", "alone", "background", "columns", "future", "infer_ns", "joined", "kind", "loop", "matrix", "put_ns",
+        "queue_ns", "rows", "until",
     )  # fmt: skip
 
     def __init__(
@@ -46,11 +47,13 @@ class Job:
         seconds: float | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
         future: asyncio.Future[Any] | Future[Any] | None = None,
+        background: Background | None = None,
     ) -> None:
         self.kind = kind
         self.rows = rows
         self.matrix = matrix
         self.columns = columns
+        self.background = background
         self.until = math.inf if seconds is None else time.monotonic() + seconds
         self.loop = loop
         self.future: asyncio.Future[Any] | Future[Any] = future if future is not None else Future()
@@ -59,7 +62,11 @@ class Job:
 
     def goes_with(self, other: Job) -> bool:
         """Return whether both may be one message: then a step sees of each what it would see of it alone."""
-        if self.kind != other.kind or (self.columns is None) != (other.columns is None):
+        if (
+            self.kind != other.kind
+            or self.background is not other.background
+            or (self.columns is None) != (other.columns is None)
+        ):
             return False
         return self.columns is None or self.columns.keys() == other.columns.keys()
 
@@ -72,7 +79,16 @@ def message(jobs: Sequence[Job]) -> list[Any]:
         return [kind, columns]
     matrices = [job.matrix for job in jobs if job.matrix is not None]
     whole = matrices[0] if len(matrices) == 1 else np.concatenate(matrices)
-    return [kind, wire.packed(whole), columns]
+    lent = jobs[0].background
+    return [kind, wire.packed(whole), columns, *([] if lent is None else [[wire.packed(lent.rows), *lent[1:]]])]
+
+
+def background_of(asked: Sequence[Any]) -> Background | None:
+    """Return the background that a message brings, if it does."""
+    if len(asked) < 4:
+        return None
+    rows, held, of, version = asked[3]
+    return Background(wire.unpacked(rows), tuple(held), of, version)
 
 
 def told_part(told: Told) -> list[Any]:

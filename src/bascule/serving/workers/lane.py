@@ -148,7 +148,7 @@ class Lane:
             except WorkerLost as lost:
                 raise EnvironmentProblem(f"{self.program.label()} cannot be loaded: {lost}.") from None
         self._libraries = frozenset(child.libraries)
-        SPARE.want(self._libraries)
+        SPARE.want(self._libraries, len(self._threads) if self._patience.careful else 1)
         return child
 
     def _spared(self) -> Child | None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from bascule.serving.engines.loading import read_recipe
 from bascule.serving.runtime import NATIVE
-from bascule.serving.shapley.part import Told
+from bascule.serving.shapley.part import Background, Told
 from bascule.serving.workers.job import CONTRIBUTIONS, PREDICT, Job
 from bascule.serving.workers.lane import Lane
 
@@ -43,7 +43,7 @@ class WorkerRuntime:
         """Whether the model can be explained there."""
         return self.lane.explains
 
-    def tell(self, matrix: np.ndarray) -> Told:
+    def tell(self, matrix: np.ndarray, background: Background | None = None) -> Told:
         """Return what each input adds to the scores, as an `Explainer` does, by that of a worker."""
-        found: Told = self.lane.ask(Job(CONTRIBUTIONS, len(matrix), matrix))
+        found: Told = self.lane.ask(Job(CONTRIBUTIONS, len(matrix), matrix, background=background))
         return found

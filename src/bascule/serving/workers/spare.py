@@ -17,12 +17,14 @@ import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from bascule.serving.workers import wire
 
 END_S = 2.0
 PRELOAD = "preload"
+MOST = 4  # that wait at most
+KEPT_S = 30.0  # more than one, after one was wanted
 # What may be imported before anybody's program says so: the libraries that models are made with.
 LIBRARIES = frozenset(("catboost", "lightgbm", "onnxruntime", "pandas", "pyarrow", "scipy", "sklearn", "xgboost"))
 
@@ -86,20 +88,23 @@ class Blank:
 
 
 class Spare:
-    """The one process that waits, and the thread that makes it. It is used from any thread."""
+    """The processes that wait, and the thread that makes them. It is used from any thread.
+
+    There is one; some more for a while when workers were lost, so that as many as are lost together find one.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._ready: Blank | None = None
+        self._ready: list[Blank] = []
         self._users = 0
-        self._wanted: SimpleQueue[frozenset[str]] | None = None
+        self._wanted: SimpleQueue[tuple[frozenset[str], int]] | None = None
         atexit.register(self._drop)
 
     @property
     def pid(self) -> int | None:
-        """The number of the process that waits; None when there is none."""
-        ready = self._ready
-        return ready.process.pid if ready is not None else None
+        """The number of the process that waits, the oldest of several; None when there is none."""
+        ready = self._ready[:1]
+        return ready[0].process.pid if ready else None
 
     def hold(self) -> None:
         """Count a user: a spare is kept as long as there is one."""
@@ -107,7 +112,7 @@ class Spare:
             self._users += 1
 
     def release(self) -> None:
-        """A user has gone; with the last one the spare goes too."""
+        """A user has gone; with the last one the spares go too."""
         with self._lock:
             self._users -= 1
             last = not self._users
@@ -115,46 +120,52 @@ class Spare:
             self._drop()
 
     def take(self, most: frozenset[str] = LIBRARIES) -> Blank | None:
-        """Return the process that waits, which is the caller's then; None when there is none, or it imported more than
-        these libraries."""
+        """Return a process that waits, which is the caller's then: the one that was made first; None when there is
+        none, or each imported more than these libraries."""
         with self._lock:
-            ready = self._ready
-            if ready is None or not ready.libraries <= most:
-                return None
-            self._ready = None
-            return ready
+            found = next((one for one in self._ready if one.libraries <= most), None)
+            if found is not None:
+                self._ready.remove(found)
+            return found
 
-    def want(self, libraries: Iterable[str]) -> None:
-        """Have another one made, when there is none, that imports these libraries meanwhile."""
+    def want(self, libraries: Iterable[str], count: int = 1) -> None:
+        """Have more made until so many wait, that import these libraries meanwhile; what is more than one goes when
+        nobody has wanted any for half a minute."""
         with self._lock:
             if self._wanted is None:
                 self._wanted = SimpleQueue()
                 threading.Thread(target=self._make, args=(self._wanted,), daemon=True, name="spare-worker").start()
-            self._wanted.put(frozenset(libraries) & LIBRARIES)
+            self._wanted.put((frozenset(libraries) & LIBRARIES, min(count, MOST)))
 
-    def _make(self, wanted: SimpleQueue[frozenset[str]]) -> None:
+    def _make(self, wanted: SimpleQueue[tuple[frozenset[str], int]]) -> None:
         while True:
-            libraries = wanted.get()
-            with self._lock:
-                needed = self._ready is None and self._users > 0
-            if not needed:
-                continue
             try:
-                made = Blank(libraries)
-            except OSError as error:  # without a spare a worker takes longer to come up
-                print(f"bascule serve: no spare worker: {error}", file=sys.stderr, flush=True)
+                libraries, count = wanted.get(timeout=KEPT_S if len(self._ready) > 1 else None)
+            except Empty:
+                self._drop(keep=1)
                 continue
-            with self._lock:
-                unused = self._ready is not None or not self._users
-                if not unused:
-                    self._ready = made
-            if unused:
-                made.close()
+            while self._lacks(count):
+                try:
+                    made = Blank(libraries)
+                except OSError as error:  # without a spare a worker takes longer to come up
+                    print(f"bascule serve: no spare worker: {error}", file=sys.stderr, flush=True)
+                    break
+                with self._lock:
+                    used = self._users > 0
+                    if used:
+                        self._ready.append(made)
+                if not used:
+                    made.close()
 
-    def _drop(self) -> None:
-        ready = self.take()
-        if ready is not None:
-            ready.close()
+    def _lacks(self, count: int) -> bool:
+        with self._lock:
+            return len(self._ready) < count and self._users > 0
+
+    def _drop(self, keep: int = 0) -> None:
+        with self._lock:
+            gone, self._ready = self._ready[keep:], self._ready[:keep]
+        for one in gone:
+            one.close()
 
 
 def _has_file() -> bool:
