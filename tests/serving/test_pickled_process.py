@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from bascule.errors import InputError
-from bascule.serving.mlmodel import _told_matrix
+from bascule.serving.mlsignature import matrix_told
 from bascule.serving.pickled import PackedFiles, Recipe, packed_torchscript, recipe_of, worker
 from bascule.serving.pickled.process import Ended, ModelProcess
 
@@ -129,7 +129,7 @@ def test_a_matrix_is_given_in_the_type_that_the_model_reads(tmp_path: Path, monk
     """As Keras' models say it; MLflow refuses another type."""
     spec = {"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 2]}}
     about = {"flavors": {"python_function": {"data": "data"}}, "signature": {"inputs": json.dumps([spec])}}
-    recipe = recipe_of(about, ["data"], None, _told_matrix(about))
+    recipe = recipe_of(about, ["data"], None, matrix_told(about))
     assert (recipe.width, recipe.dtype) == (2, "float32")
     held = ModuleType("mlflow.pyfunc")
     held.load_model = lambda folder: SimpleNamespace(predict=lambda rows: [rows.dtype.itemsize] * len(rows))  # type: ignore[attr-defined]

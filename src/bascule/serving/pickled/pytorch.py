@@ -18,7 +18,7 @@ class Torch:
         dtype: of the matrix, as PyTorch calls it.
     """
 
-    names, classes = None, None
+    names, classes, texts = None, None, None
 
     def __init__(self, path: str, recipe: dict[str, Any]) -> None:
         try:

@@ -31,7 +31,7 @@ class SampledShap:
 
     Args:
         predict: the model: outputs [rows] or [rows, outputs] for float64 [rows, inputs].
-        background: float64 [rows, inputs].
+        background: float64 [rows, inputs]; objects where the model reads texts or times as they are.
 
     Raises:
         InputError: there are too many inputs.
@@ -59,11 +59,11 @@ class SampledShap:
         """
         if self._bases is None:
             self._bases = self._asked(self._background)
-        return np.stack([self._row(row, self._bases) for row in np.asarray(matrix, dtype=np.float64)])
+        return np.stack([self._row(row, self._bases) for row in np.asarray(matrix, dtype=self._background.dtype)])
 
     def _row(self, row: np.ndarray, bases: np.ndarray) -> np.ndarray:
         background = self._background
-        differs = ~((background == row) | (np.isnan(background) & np.isnan(row)))
+        differs = ~((background == row) | (_missing(background) & _missing(row)))
         players = np.flatnonzero(differs.any(axis=0))
         answer = self._asked(row[np.newaxis])[0]
         found = np.zeros((len(answer), len(row) + 1))
@@ -108,9 +108,19 @@ class SampledShap:
         return found
 
 
+def _missing(rows: np.ndarray) -> np.ndarray:
+    """Return which cells are missing."""
+    if rows.dtype != object:
+        return np.asarray(np.isnan(rows))
+    return np.array([[one is None or one != one for one in row] for row in np.atleast_2d(rows).tolist()], dtype=bool)
+
+
 def _turns(row: np.ndarray, rows: int, players: int) -> np.ndarray:
     """Return for each background row which turn each player has, drawn by the row that is explained."""
-    plain = np.where(np.isnan(row), np.nan, row + 0.0)  # zeros and NaN have several bit patterns
-    seed = int.from_bytes(blake2b(plain.tobytes(), digest_size=16).digest(), "little")
+    if row.dtype == object:
+        told = repr(row.tolist()).encode("utf-8", "surrogatepass")
+    else:
+        told = np.where(np.isnan(row), np.nan, row + 0.0).tobytes()  # zeros and NaN have several bit patterns
+    seed = int.from_bytes(blake2b(told, digest_size=16).digest(), "little")
     every = np.tile(np.arange(players), (rows, 1))
     return np.asarray(np.random.default_rng(seed).permuted(every, axis=1))
