@@ -130,7 +130,7 @@ class ModelProcess:
             self.close()
             raise InputError(
                 f"{name} cannot be loaded by {_python()}: {error}.",
-                hint=f"Let {PYTHON} name a Python that has what the model needs.",
+                hint=f"Let {PYTHON} name a Python that has what the model needs." if _lacks(str(error)) else "",
             ) from None
         except BaseException:
             self.close()
@@ -221,6 +221,11 @@ class ModelProcess:
         if "error" in told:
             raise RuntimeError(str(told["error"])[:2000])
         return told, bytes(found)
+
+
+def _lacks(text: str) -> bool:
+    """Tell whether an error is that of a Python without what a model needs."""
+    return text.startswith(("ImportError", "ModuleNotFoundError", "AttributeError"))
 
 
 def _python() -> str:
