@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from bascule.errors import InputError
-from bascule.serving.mlmodel import _told_matrix
-from bascule.serving.pickled import PackedFiles, Recipe, packed_torchscript, recipe_of, worker
+from bascule.serving.mlsignature import matrix_told
+from bascule.serving.pickled import PackedFiles, Recipe, packed_torchscript, pytorch, recipe_of, worker
 from bascule.serving.pickled.process import Ended, ModelProcess
 
 cloudpickle = pytest.importorskip("cloudpickle")
@@ -129,7 +129,7 @@ def test_a_matrix_is_given_in_the_type_that_the_model_reads(tmp_path: Path, monk
     """As Keras' models say it; MLflow refuses another type."""
     spec = {"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 2]}}
     about = {"flavors": {"python_function": {"data": "data"}}, "signature": {"inputs": json.dumps([spec])}}
-    recipe = recipe_of(about, ["data"], None, _told_matrix(about))
+    recipe = recipe_of(about, ["data"], None, matrix_told(about))
     assert (recipe.width, recipe.dtype) == (2, "float32")
     held = ModuleType("mlflow.pyfunc")
     held.load_model = lambda folder: SimpleNamespace(predict=lambda rows: [rows.dtype.itemsize] * len(rows))  # type: ignore[attr-defined]
@@ -144,6 +144,13 @@ def test_a_matrix_is_given_in_the_type_that_the_model_reads(tmp_path: Path, monk
     assert worker._told(model, asked)["width"] == 2
 
 
+def test_weights_alone_are_no_module() -> None:
+    weights = {"0.weight": np.zeros(3), "0.bias": np.zeros(1)}
+    assert "torch.jit.script(module.eval()).save('model.pt'), and register" in pytorch._no_module(weights, np.ndarray)
+    assert "weights alone" in pytorch._no_module({"state_dict": weights, "epoch": 3}, np.ndarray)
+    assert pytorch._no_module([1], np.ndarray).startswith("the file holds a list, not a module")
+
+
 TORCH = os.environ.get("BASCULE_TORCH_PYTHON", sys.executable)
 MAKES = """
 import sys, torch
@@ -151,6 +158,7 @@ torch.manual_seed(0)
 made = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Dropout(0.5), torch.nn.Linear(8, 2)).eval()
 torch.jit.script(made).save(sys.argv[1] + "/script.pt")
 torch.save(made, sys.argv[1] + "/module.pth")
+torch.save(made.state_dict(), sys.argv[1] + "/weights.pth")
 for rows, name in ((2, "/many.pt2"), (1, "/one.pt2")):
     free = [{0: torch.export.Dim.AUTO}]
     torch.export.save(torch.export.export(made, (torch.zeros((rows, 4)),), dynamic_shapes=free), sys.argv[1] + name)
@@ -172,6 +180,9 @@ def test_pytorch_answers_as_itself_as_a_module_and_as_torchscript(
         files = {name: (tmp_path / name).read_bytes()}
         return ModelProcess(PackedFiles(recipe=recipe_of(None, [name], None), files=files), "net@1")
 
+    with pytest.raises(InputError, match=r"the file holds weights alone \(4 entries, such as '0\.weight'\)") as refused:
+        started("weights.pth")
+    assert not refused.value.hint  # another Python would not have the module either
     for name in ("script.pt", "module.pth", "many.pt2", "one.pt2"):
         process = started(name)
         assert (process.told["width"], process.told["outputs"]) == (4, 2)

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from bascule.delivery.adopting import readied
-from bascule.errors import InputError
+from bascule.errors import BasculeError, InputError
 from bascule.history import Workspace
 from bascule.lake.maintenance.telling import Tell, quiet
 from bascule.lake.masking import refuse_raw
@@ -221,6 +221,24 @@ def _told(batches: Iterator[pa.RecordBatch], tell: Tell, total: int | None) -> I
         tell("Scoring", done, total)
 
 
+def _said(model: LoadedModel, matrix: np.ndarray) -> np.ndarray:
+    """Return the outputs of rows.
+
+    Raises:
+        InputError: the model refuses a row; the text names its column when that can be known.
+    """
+    try:
+        return model.predict(matrix)
+    except BasculeError:
+        raise
+    except Exception as error:  # whatever a model raises on rows that fit its signature
+        model.encoder.blame(matrix, error)
+        raise InputError(
+            f"Version {model.version} of model {model.name!r} failed on rows of the table: {str(error)[:300]}",
+            hint="Leave such rows out: --where CONDITION",
+        ) from error
+
+
 def _predictions(model: LoadedModel, batch: pa.RecordBatch, now: int) -> list[pa.Array]:
     """Return what a model says of rows: by its inputs when the table has them, else with the features joined."""
     names = model.encoder.names
@@ -229,7 +247,7 @@ def _predictions(model: LoadedModel, batch: pa.RecordBatch, now: int) -> list[pa
         rows = rows_of_arrow(pa.Table.from_batches([batch.select(known)]), known, model)
         outputs = np.array(model.score(rows, now)[0])
     elif set(names) <= set(batch.schema.names):
-        outputs = model.predict(encode(model.signature, batch.select(list(names))))
+        outputs = _said(model, encode(model.signature, batch.select(list(names))))
     else:
         assert model.joiner is not None
         known = [name for name in batch.schema.names if name in model.joiner.types]

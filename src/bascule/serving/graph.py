@@ -199,7 +199,8 @@ class GraphRunner:
     def warm(self) -> None:
         """Score a row of each model, so that the first request need not wait for what is made only once."""
         for model in (self._main, *self._members.values()):
-            warm(model.runtime, len(model.encoder.names))
+            if not model.encoder.is_raw:  # nobody knows which texts it takes
+                warm(model.runtime, len(model.encoder.names))
 
     def before(self, columns: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
         """Return rows after the first step, as columns."""

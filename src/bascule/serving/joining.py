@@ -6,17 +6,16 @@ The features come from a `FeatureReader`, the same definitions that training use
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any, Protocol, runtime_checkable
 
 from bascule.errors import InputError
 from bascule.serving.encoding import extra, missing, wrong_type
+from bascule.serving.moments import EPOCH, MICROSECOND, WANTED, moment_of
 from bascule.serving.rows import Columns
 
 INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "HUGEINT")
 FLOATS = ("FLOAT", "DOUBLE", "REAL")
-EPOCH = datetime(1970, 1, 1)
-MICROSECOND = timedelta(microseconds=1)
 UNSURE = 2.0**53  # from here on a float may stand for the integer beside it
 
 
@@ -164,14 +163,9 @@ def _moment(name: str, value: Any, row: int) -> datetime | None:
     if value is None:
         return None
     try:
-        if type(value) is int:
-            return EPOCH + timedelta(microseconds=value)
-        if type(value) is str:
-            moment = datetime.fromisoformat(value.strip())
-            return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+        return moment_of(value)
     except (ValueError, OverflowError):
-        pass
-    raise wrong_type(name, "a time such as 2026-03-01T12:00:00Z, or microseconds since 1970", value, row)
+        raise wrong_type(name, WANTED, value, row) from None
 
 
 def _date(name: str, value: Any, row: int) -> date:

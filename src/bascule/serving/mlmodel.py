@@ -12,28 +12,40 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import msgspec
+import numpy as np
 import yaml
 from msgspec.structs import replace
 
 from bascule.errors import InputError, NotFound
-from bascule.serving.inputexample import example_background
+from bascule.serving.inputexample import example_background, example_rows, inputs_of_example
+from bascule.serving.mlsignature import (
+    RAW_TYPES,
+    Columns,
+    inputs_told,
+    kinds_told,
+    matrix_told,
+    numbered,
+    of_another_type,
+)
 from bascule.serving.pandas_categories import demand_places, with_pandas_categories
+from bascule.serving.pickled.cells import texts_of
+from bascule.serving.pickled.signature import LONE_TEXT
 from bascule.serving.texts import with_texts
 from bascule.training import Field, Output, Signature, pack_model
+from bascule.training.foreign import are_texts
 from bascule.training.trainer import TrainedModel
 
-READ_TEXTS = ("catboost", "lightgbm", "sklearn")  # flavors whose models may read texts
+# Which types beside numbers and truths the models of a flavor may read.
+READ = {"catboost": ("string",), "lightgbm": ("string",), "sklearn": ("string", "datetime")}
+TORCH = (".pt", ".pt2", ".pth")
 LARGEST = 4 << 30
 LARGEST_TEXT = 16 << 20
-# MLflow's types of columns, and those of an input here.
-TYPES = {"double": "double", "float": "double", "long": "bigint", "integer": "bigint", "boolean": "boolean"}
 UNSAFE = (
     "Log it in a format that runs no code: scikit-learn with serialization_format='skops', a LightGBM Booster, "
     "XGBoost, CatBoost (cbm), ONNX."
 )
 # Reads one file of a model by its path: the bytes, of at most so many.
 Read = Callable[[str, int], bytes]
-Columns = tuple[Field, ...] | None
 
 
 def bundle_of(read: Read, notes: Mapping[str, Any]) -> bytes:
@@ -50,7 +62,8 @@ def bundle_of(read: Read, notes: Mapping[str, Any]) -> bytes:
     about = _about(read)
     flavors = about.get("flavors")
     flavors = flavors if isinstance(flavors, dict) else {}
-    columns = _columns(about, texts=not flavors.keys().isdisjoint(READ_TEXTS))
+    raw = next((READ[name] for name in _FLAVORS if name in READ and isinstance(flavors.get(name), dict)), ())
+    columns = inputs_told(about, raw) or (inputs_of_example(about, read) if raw else None)
     for name, make in _FLAVORS.items():
         flavor = flavors.get(name)
         if isinstance(flavor, dict):
@@ -63,7 +76,7 @@ def bundle_of(read: Read, notes: Mapping[str, Any]) -> bytes:
                 background=example_background(about, read, format, signature),
             )
             packed = pack_model(model, meta=dict(notes))
-            _tried(packed)
+            _tried(packed, example_rows(about, read, signature))
             return packed
     known = ", ".join(sorted(str(one) for one in flavors if one != "python_function")) or "python_function alone"
     raise InputError(
@@ -88,35 +101,46 @@ def bundle_of_pickles(files: Mapping[str, bytes], name: str, notes: Mapping[str,
     def read(path: str, most: int) -> bytes:
         return files[path]
 
-    about, columns = None, None
-    if "MLmodel" in files:
-        about = _about(read)
-        columns = _columns(about)
-    said = (_told_columns(about), _told_matrix(about)) if about else (None, (0, ""))
-    recipe = recipe_of(about, sorted(files), *said)
-    signature = signed_by(described(PackedFiles(recipe=recipe, files=dict(files)), name), columns)
+    about = _about(read) if "MLmodel" in files else {}
+    recipe = recipe_of(about or None, sorted(files), kinds_told(about), matrix_told(about))
+    columns = inputs_told(about, () if recipe.path.endswith(TORCH) else tuple(RAW_TYPES))
+    if columns is None and not recipe.path.endswith(TORCH):
+        columns = inputs_of_example(about, read)
+    rows = None
+    if any(one.is_raw for one in columns or ()):
+        rows = example_rows(about, read, Signature(inputs=columns or (), output=Output(task="regression")))
+    told = described(PackedFiles(recipe=recipe, files=dict(files)), name, columns or (), rows)
+    signature = signed_by(told, columns)
     model = TrainedModel(
         format=PICKLED,
         artifact=pack_files(recipe, files),
         signature=signature,
-        background=example_background(about or {}, read, PICKLED, signature),
+        background=example_background(about, read, PICKLED, signature),
     )
     return pack_model(model, meta=dict(notes))
 
 
-def _tried(packed: bytes) -> None:
-    """Load the bundle and let it predict nothing, so that what cannot be served is told now."""
-    import numpy as np
+def _tried(packed: bytes, example: np.ndarray | None) -> None:
+    """Load the bundle and let it predict what it need not keep, so that what cannot be served is told now.
 
+    Args:
+        example: rows that it answers. Without such zeros are taken, and nothing where it reads texts: nobody knows
+            which of them it refuses.
+    """
     from bascule.serving.runtime import load_runtime
     from bascule.training import unpack_model
 
     bundle = unpack_model(packed)
+    runtime = load_runtime(bundle)
+    rows = example
+    if rows is None or not bundle.signature.is_raw:
+        rows = np.zeros((0 if bundle.signature.is_raw else 1, len(bundle.signature.inputs)))
     try:
-        load_runtime(bundle).predict(np.zeros((1, len(bundle.signature.inputs))))
+        if len(rows):
+            runtime.predict(rows[:1])
     except InputError:
         raise
-    except Exception as error:  # whatever a model may raise on a row of zeros
+    except Exception as error:  # whatever a model may raise on a row
         raise InputError(f"The model cannot predict here: {type(error).__name__}: {str(error)[:200]}.") from None
 
 
@@ -132,69 +156,6 @@ def _about(read: Read) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InputError("The MLmodel file says nothing.", hint="Log the model again.")
     return found
-
-
-def _columns(about: Mapping[str, Any], texts: bool = False) -> Columns:
-    """Return the inputs that the model's signature names; None when it has none, or a matrix without a width.
-
-    Args:
-        texts: whether the model itself may say which texts it knows.
-    """
-    told = about.get("signature")
-    text = told.get("inputs") if isinstance(told, dict) else None
-    if not text:
-        return None
-    try:
-        listed = msgspec.json.decode(str(text), type=list[dict[str, Any]])
-    except msgspec.MsgspecError:
-        raise InputError("The model's signature cannot be read.", hint="Log the model again.") from None
-    if len(listed) == 1 and listed[0].get("type") == "tensor":
-        shape = (listed[0].get("tensor-spec") or {}).get("shape") or []
-        width = shape[1] if len(shape) == 2 and isinstance(shape[1], int) else 0
-        return numbered(width) if 0 < width < 100_000 else None
-    fields = []
-    for one in listed:
-        name, kind = str(one.get("name", "")), str(one.get("type", ""))
-        if name and texts and kind == "string":
-            fields.append(Field(name=name, type="varchar"))
-            continue
-        if not name or kind not in TYPES:
-            raise _of_another_type(name, kind)
-        fields.append(Field(name=name, type=TYPES[kind]))  # type: ignore[arg-type]
-    return tuple(fields)
-
-
-def _of_another_type(name: str, kind: str) -> InputError:
-    return InputError(
-        f"The input {name[:80]!r} has the type {kind[:40]!r}; numbers and truths are served.",
-        hint="Encode texts and times before the model, and log that model.",
-    )
-
-
-def _told_columns(about: Mapping[str, Any]) -> tuple[tuple[str, str], ...] | None:
-    """Return the names of the inputs with MLflow's own types; None for a matrix, or when nothing is said."""
-    told = about.get("signature")
-    text = told.get("inputs") if isinstance(told, dict) else None
-    listed = msgspec.json.decode(str(text), type=list[dict[str, Any]]) if text else []
-    named = tuple((str(one.get("name", "")), str(one.get("type", ""))) for one in listed)
-    return named if named and all(name and kind in TYPES for name, kind in named) else None
-
-
-def _told_matrix(about: Mapping[str, Any]) -> tuple[int, str]:
-    """Return the width and the type of the one matrix that the signature says is read; 0 and nothing otherwise."""
-    told = about.get("signature")
-    text = told.get("inputs") if isinstance(told, dict) else None
-    listed = msgspec.json.decode(str(text), type=list[dict[str, Any]]) if text else []
-    columns = _columns(about) if len(listed) == 1 and listed[0].get("type") == "tensor" else None
-    if columns is None:
-        return 0, ""
-    kind = str((listed[0].get("tensor-spec") or {}).get("dtype", ""))
-    return len(columns), kind if kind in ("float16", "float32", "float64", "int32", "int64") else ""
-
-
-def numbered(width: int) -> tuple[Field, ...]:
-    """Return inputs without names of their own."""
-    return tuple(Field(name=f"x{place}", type="double") for place in range(width))
 
 
 def _of_lightgbm(flavor: Mapping[str, Any], read: Read, columns: Columns) -> tuple[str, bytes, Signature]:
@@ -214,7 +175,7 @@ def _of_lightgbm(flavor: Mapping[str, Any], read: Read, columns: Columns) -> tup
     inputs = with_pandas_categories(data, header, inputs)
     for one in inputs:
         if one.type == "varchar" and one.categories is None:
-            raise _of_another_type(one.name, "string")
+            raise of_another_type(one.name, "string")
     return "lightgbm", data, _signature(inputs, task, classes)
 
 
@@ -264,8 +225,6 @@ def _of_onnx(flavor: Mapping[str, Any], read: Read, columns: Columns) -> tuple[s
     shape = next(one.shape for one in session.get_outputs() if one.name == name)
     classes = shape[1] if len(shape) == 2 and isinstance(shape[1], int) else 2
     if mapped:
-        import numpy as np
-
         (rows,) = session.run([name], {given[0].name: np.zeros((1, len(inputs)), dtype=np.float32)})
         classes = len(rows[0])
     return "onnx", data, _signature(inputs, "binary" if classes == 2 else "multiclass", classes)
@@ -278,15 +237,26 @@ def _of_sklearn(flavor: Mapping[str, Any], read: Read, columns: Columns) -> tupl
     if not data.startswith(b"PK"):
         raise _pickled("scikit-learn", flavor)
     estimator = _opened(open_skops, data, flavor["pickled_model"])
-    names = getattr(estimator, "feature_names_in_", None)
+    told = getattr(estimator, "feature_names_in_", None)
+    names = None if told is None else [str(one) for one in told]
+    columns = columns or _by_itself(estimator, names)
     width = int(getattr(estimator, "n_features_in_", 0) or len(columns or ()))
-    inputs = _fitting(columns, None if names is None else [str(one) for one in names], width)
-    inputs = with_texts(estimator, inputs, columns or ())
+    inputs = with_texts(estimator, _fitting(columns, names, width))
     classes = getattr(estimator, "classes_", None)
-    if classes is None or not hasattr(estimator, "predict_proba"):
+    if classes is None or not (hasattr(estimator, "predict_proba") or are_texts(classes)):
         return "skops", data, _signature(inputs, "regression", 1)
     texts = tuple(str(one) for one in classes)
     return "skops", data, _signature(inputs, "binary" if len(texts) == 2 else "multiclass", len(texts), texts)
+
+
+def _by_itself(estimator: Any, names: list[str] | None) -> Columns:
+    """Return the inputs as a pipeline that reads texts tells them itself; None where it tells of none."""
+    texts = texts_of(estimator)
+    if texts is True:
+        return (LONE_TEXT,)
+    if not texts or names is None:
+        return None
+    return tuple(Field(name=one, type="varchar" if one in texts else "double") for one in names)
 
 
 def _of_catboost(flavor: Mapping[str, Any], read: Read, columns: Columns) -> tuple[str, bytes, Signature]:

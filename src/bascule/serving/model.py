@@ -83,6 +83,8 @@ class LoadedModel:
         case: where it is noted what becomes of it.
         kinds: the types of its inputs and of what requests bring, by name.
         asked: what it was asked lately; None where no log is kept.
+        numeric: its inputs are numbers and truths.
+        lone_text: the name of its only input, if that is a text.
     """
 
     def __init__(
@@ -110,7 +112,9 @@ class LoadedModel:
         inputs = {field.name: str(field.type) for field in bundle.signature.inputs}
         self.case = Case(name, version)
         self.asked: Asked | None = None
-        self.numeric = not bundle.signature.categorical()
+        self.numeric = not bundle.signature.categorical() and not bundle.signature.is_raw
+        # The only input of a model that reads one text a row: whatever a tensor alone is called, it is that.
+        self.lone_text = _lone_text(bundle.signature)
         self.runtime = runtime
         self.workers = runtime if isinstance(runtime, WorkerRuntime) else None
         self.lane = self.workers.lane if self.workers is not None else None
@@ -124,6 +128,8 @@ class LoadedModel:
         self.inline_rows = JOINED_INLINE_ROWS if joiner else INLINE_ROWS
         if getattr(runtime, "apart", False):
             self.inline_rows = 0  # an answer waits for another process
+        if bundle.signature.is_raw:
+            self.inline_rows = 0  # a text may be long, and what is made of it takes long
         if joiner is not None and getattr(joiner.reader, "far", False):
             self.inline_rows = 0  # a read waits for a server: never on the event loop
         self._beside = frozenset(joiner.columns) - self.encoder.known if joiner else frozenset[str]()
@@ -258,7 +264,8 @@ class LoadedModel:
         columns = rows.columns
         if columns is None:
             return None
-        return [list(row) for row in zip(*(columns[name] for name in self.encoder.names), strict=True)]
+        absent = [None] * rows.count
+        return [list(row) for row in zip(*(columns.get(name, absent) for name in self.encoder.names), strict=True)]
 
     def subject(self, rows: Rows) -> str | None:
         """Return what the first row is about: its keys and the time asked for; None when the request brings no keys."""
@@ -309,7 +316,7 @@ class LoadedModel:
         try:
             found = self.runtime.predict_one(row)
         except Exception as error:
-            self.encoder.blame(np.array([row], dtype=np.float64), error)
+            self.encoder.blame(np.array([row], dtype=object if self.encoder.is_raw else np.float64), error)
             raise
         return found[0] if self._single else list(found)
 
@@ -397,8 +404,13 @@ def load_model(
     if runtime is not None and (isinstance(runtime, WorkerRuntime) or getattr(runtime, "apart", False)):
         return LoadedModel(name, version, bundle, runtime, joiner, graph)
     answering = runtime or load_runtime(bundle)
-    batches = warm(answering, len(bundle.signature.inputs))
+    batches = not bundle.signature.is_raw and warm(answering, len(bundle.signature.inputs))
     return LoadedModel(name, version, bundle, answering, joiner, batches=batches)
+
+
+def _lone_text(signature: Signature) -> str | None:
+    only = signature.inputs[0] if len(signature.inputs) == 1 else None
+    return only.name if only is not None and only.type == "varchar" and only.is_raw else None
 
 
 def _joins(feature_set: Mapping[str, Any] | None) -> bool:

@@ -43,7 +43,10 @@ class Runtime(Protocol):
         ...
 
     def predict(self, matrix: np.ndarray) -> np.ndarray:
-        """Return the outputs [rows] or [rows, classes] for float64 [rows, inputs]."""
+        """Return the outputs [rows] or [rows, classes] for float64 [rows, inputs].
+
+        Where an input has no code (`Field.is_raw`), rows are of objects, as `training.encode` gives them.
+        """
         ...
 
     # A runtime may also have `contributions(matrix)`: what each input adds to the raw score (log-odds, or the value) of
@@ -64,7 +67,7 @@ def load_runtime(bundle: ModelBundle) -> Runtime:
     calm_threads()
     loader = _loader(bundle.format)
     if loader is None:
-        return PredictorRuntime(bundle.predictor, bundle.signature.output)
+        return PredictorRuntime(bundle.predictor, bundle.signature.output, bundle.signature.is_raw)
     runtime: Runtime = loader(bundle)
     return runtime
 
@@ -109,14 +112,15 @@ class PredictorRuntime:
         predictor: the predictor itself.
     """
 
-    def __init__(self, predictor: Predictor, output: Output) -> None:
+    def __init__(self, predictor: Predictor, output: Output, is_raw: bool = False) -> None:
         self.predictor = predictor
+        self._kind = object if is_raw else np.float64
         self._per_row = (len(output.classes),) if output.task == "multiclass" else ()
         self.contributions = getattr(predictor, "contributions", None)
 
     def predict_one(self, row: Sequence[float]) -> Sequence[float]:
         """Return the outputs for one row."""
-        answer: list[float] = np.atleast_1d(self.predict(np.array([row], dtype=np.float64))[0]).tolist()
+        answer: list[float] = np.atleast_1d(self.predict(np.array([row], dtype=self._kind))[0]).tolist()
         return answer
 
     def predict(self, matrix: np.ndarray) -> np.ndarray:

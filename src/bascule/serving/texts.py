@@ -2,45 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import numpy as np
 
-from bascule.errors import InputError
 from bascule.training import Field
 
 ENCODERS = ("OneHotEncoder", "OrdinalEncoder")
 UNSEEN = "\x00 no such text"
-HINT = "Encode texts by a OneHotEncoder or an OrdinalEncoder in a ColumnTransformer, or before the model."
 
 
-def with_texts(estimator: Any, fields: tuple[Field, ...], told: Iterable[Field]) -> tuple[Field, ...]:
+def with_texts(estimator: Any, fields: tuple[Field, ...]) -> tuple[Field, ...]:
     """Return inputs, those of texts with the categories that the estimator's encoders know.
 
-    Args:
-        told: what the model's signature names.
-
-    Raises:
-        InputError: no encoder reads a column of texts, or one takes a missing text for another thing than an unseen
-            one, which no request here can tell apart.
+    Where no encoder reads one of them, or one takes a missing text for another thing than an unseen one, codes cannot
+    stand for texts: then all stay as they are, and the estimator is given the texts.
     """
-    texts = [one.name for one in told if one.type == "varchar"]
-    if not texts:
+    texts = [one.name for one in fields if one.type == "varchar"]
+    known = dict(_known(estimator)) if texts else {}
+    if not texts or not all(name in known for name in texts):
         return fields
-    names = {one.name for one in fields}
-    known = {name: held for name, held in _known(estimator) if name in names}
-    for name in texts:
-        if name not in known:
-            raise InputError(
-                f"The input {name[:80]!r} has the type 'string', and no encoder of the model says what texts it knows.",
-                hint=HINT,
-            )
     filled = tuple(
-        Field(name=one.name, type=one.type, categories=known[one.name]) if one.name in texts else one for one in fields
+        msgspec.structs.replace(one, categories=known[one.name]) if one.name in texts else one for one in fields
     )
-    _demand_one_way(estimator, filled)
-    return filled
+    same = not any(one.is_raw for one in filled) and _are_one(estimator, filled)
+    return filled if same else fields
 
 
 def _known(estimator: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -58,8 +46,8 @@ def _known(estimator: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
             yield str(name), tuple(str(one) for one in held.tolist() if one is not None and one == one)
 
 
-def _demand_one_way(estimator: Any, fields: tuple[Field, ...]) -> None:
-    """Refuse encoders to which a missing text is another thing than an unseen one."""
+def _are_one(estimator: Any, fields: tuple[Field, ...]) -> bool:
+    """Tell whether a missing text is to the encoders the same as an unseen one."""
     import pandas as pd
 
     columns = estimator.steps[0][1] if hasattr(estimator, "steps") else estimator
@@ -83,8 +71,5 @@ def _demand_one_way(estimator: Any, fields: tuple[Field, ...]) -> None:
         else:
             same = np.array_equal(missing, unseen, equal_nan=True)
         if not same:
-            raise InputError(
-                f"To the encoder of {one.name[:80]!r} a missing text is another thing than one that it has not seen; "
-                "here both are the same.",
-                hint="Fill in missing texts before the model, and treat unseen ones alike (handle_unknown).",
-            )
+            return False
+    return True

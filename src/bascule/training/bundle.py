@@ -166,4 +166,4 @@ def unpack_model(data: bytes) -> ModelBundle:
 def _background(file: _File) -> np.ndarray | None:
     if file.background is msgspec.UNSET:
         return None
-    return unpack_background(file.background, len(file.signature.inputs))
+    return unpack_background(file.background, len(file.signature.inputs), file.signature.is_raw)

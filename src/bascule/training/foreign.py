@@ -138,13 +138,25 @@ def _trees_in(value: Any, deep: int, seen: set[int]) -> Iterator[Any]:
         yield from _trees_in(one, deep - 1, seen)
 
 
+def are_texts(classes: Any) -> bool:
+    """Tell whether an estimator's classes are one list, of texts."""
+    return getattr(classes, "ndim", 1) == 1 and any(isinstance(one, str) for one in classes)
+
+
 def column_of(field: Field, codes: np.ndarray, missing: str | float = np.nan) -> np.ndarray:
     """Return an input's values [rows] as a model of another tool reads them: texts instead of their codes.
 
     Args:
-        codes: float64 [rows]; NaN is a text that is missing, or was never seen.
-        missing: what stands for it.
+        codes: float64 [rows]; NaN is a text that is missing, or was never seen. Of an input that `is_raw` objects: a
+            missing text is None, and times are those of NumPy.
+        missing: what stands for a text that has no code.
     """
+    if field.type == "timestamp":
+        moments = np.array(["NaT" if one is None else one for one in codes.tolist()], dtype="datetime64[us]")
+        return moments
+    if field.is_raw:
+        return codes
+    codes = codes.astype(np.float64, copy=False)
     if field.categories is None:
         return codes
     texts = np.array([*field.categories, missing], dtype=object)
@@ -161,6 +173,8 @@ class SkopsPredictor:
 
     def __init__(self, estimator: Any, signature: Signature) -> None:
         self._inputs = signature.inputs if hasattr(estimator, "feature_names_in_") else None
+        self._lone = signature.is_raw and len(signature.inputs) == 1
+        self._shares = hasattr(estimator, "predict_proba")
         self._task = signature.output.task
         self.estimator = estimator
 
@@ -169,18 +183,28 @@ class SkopsPredictor:
         rows = self.rows(matrix)
         if self._task == "regression":
             return np.asarray(self.estimator.predict(rows), dtype=np.float64).reshape(len(matrix))
-        found = np.asarray(self.estimator.predict_proba(rows), dtype=np.float64)
+        if self._shares:
+            found = np.asarray(self.estimator.predict_proba(rows), dtype=np.float64)
+        else:  # it tells the class alone
+            labels = np.asarray(self.estimator.predict(rows)).reshape(-1, 1)
+            found = (labels == np.asarray(self.estimator.classes_)).astype(np.float64)
         return found[:, 1] if self._task == "binary" else found
 
     def rows(self, matrix: np.ndarray) -> Any:
-        """Return rows as the estimator reads them: named columns where it was fitted on such, texts for their codes."""
+        """Return rows as the estimator reads them: named columns where it was fitted on such, texts for their codes,
+        and a list of texts where it reads one a row."""
         if self._inputs is None:
-            return matrix
+            return matrix[:, 0].tolist() if self._lone else matrix
         try:
             import pandas as pd
         except ImportError:
             raise MissingExtra("Models that were fitted on named columns", "models") from None
-        return pd.DataFrame({one.name: column_of(one, matrix[:, place]) for place, one in enumerate(self._inputs)})
+        columns = {one.name: column_of(one, matrix[:, place]) for place, one in enumerate(self._inputs)}
+        text = pd.Series([""]).dtype  # as this release of pandas has texts, and their gaps
+        for one in self._inputs:
+            if one.is_raw and one.type == "varchar":
+                columns[one.name] = pd.Series(columns[one.name].tolist(), dtype=text)
+        return pd.DataFrame(columns)
 
     def importance(self) -> np.ndarray:
         """Return what the estimator says of each input: importances, or the size of its coefficients."""

@@ -14,7 +14,7 @@ from bascule.training.label import Target
 from bascule.training.spec import Task
 from bascule.training.texthash import TextHashes
 
-FieldType = Literal["double", "bigint", "boolean", "varchar"]
+FieldType = Literal["double", "bigint", "boolean", "varchar", "timestamp"]
 MOST_CATEGORIES = 1_024
 
 
@@ -25,6 +25,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
         categories: the known texts of a `varchar` in the order of their codes; None when they are not known.
         hashed: the code of a text is its number to CatBoost (`texthash`), so the model reads any text, and
             `categories` only says which it has seen. Left out where it does not hold.
+        optional: a request may leave it out, and it is missing then. Left out where it does not hold.
     """
 
     name: str
@@ -32,11 +33,17 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     nullable: bool = True
     categories: tuple[str, ...] | None = None
     hashed: bool | msgspec.UnsetType = msgspec.UNSET
+    optional: bool | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def is_text(self) -> bool:
         """Whether texts come in, whose codes are no numbers to reckon with."""
         return self.categories is not None or bool(self.hashed)
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether values reach the model as they are, since they have no code: any text, or a time."""
+        return self.type == "timestamp" or (self.type == "varchar" and not self.is_text)
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +66,11 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True):
     def categorical(self) -> list[int]:
         """Return the positions of the inputs that are categories."""
         return [place for place, field in enumerate(self.inputs) if field.is_text]
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether an input has no code, so that rows are matrices of objects (`encode`)."""
+        return any(field.is_raw for field in self.inputs)
 
     def by_place(self) -> Signature:
         """Return the signature with the codes that other models have: a category's place, and NaN for any other."""
@@ -131,22 +143,26 @@ def encode(signature: Signature, rows: pa.Table | pa.RecordBatch) -> np.ndarray:
     columns are ignored.
 
     Returns:
-        float64 [rows, inputs], in column-major order.
+        float64 [rows, inputs], in column-major order. Where an input `is_raw` objects instead: a text, a time in
+        microseconds since the epoch, None where one is missing, and floats of all other inputs.
 
     Raises:
         InputError: an input is missing or has another type than the model was trained on.
     """
     present = rows.schema.names
-    missing = [field.name for field in signature.inputs if field.name not in present]
+    missing = [field.name for field in signature.inputs if field.name not in present and not field.optional]
     if missing:
         shown = ", ".join(repr(name) for name in missing[:5])
         raise InputError(
             f"The rows have no column for {len(missing)} of the model's {len(signature.inputs)} inputs: {shown}.",
             hint=suggestion(missing[0], present, "column"),
         )
-    matrix = np.empty((rows.num_rows, len(signature.inputs)), dtype=np.float64, order="F")
+    kind = object if signature.is_raw else np.float64
+    matrix = np.empty((rows.num_rows, len(signature.inputs)), dtype=kind, order="F")
     for place, field in enumerate(signature.inputs):
-        matrix[:, place] = _encode_column(field, rows.column(field.name))
+        read = _raw_column if field.is_raw else _encode_column
+        column = rows.column(field.name) if field.name in present else pa.nulls(rows.num_rows)
+        matrix[:, place] = read(field, column)
     return matrix
 
 
@@ -180,6 +196,21 @@ def _encode_column(field: Field, column: pa.ChunkedArray | pa.Array) -> np.ndarr
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         raise _wrong_type(field, kind)
     return _to_floats(column)
+
+
+def _raw_column(field: Field, column: pa.ChunkedArray | pa.Array) -> np.ndarray:
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if field.type == "varchar" and (_is_text(kind) or pa.types.is_null(kind)):
+        found = _plain_text(column)
+    elif field.type == "timestamp" and (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
+        found = pc.cast(pc.cast(column, pa.timestamp("us", getattr(kind, "tz", None))), pa.int64())
+    elif pa.types.is_null(kind):
+        found = column
+    else:
+        raise _wrong_type(field, kind)
+    values = np.empty(len(found), dtype=object)
+    values[:] = found.to_pylist()
+    return values
 
 
 def _hashes(column: pa.ChunkedArray | pa.Array) -> np.ndarray:

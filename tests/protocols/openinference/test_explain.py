@@ -17,7 +17,7 @@ from bascule.serving.log import move_segments
 from bascule.serving.shapley import Explainer
 from bascule.serving.workers import WorkerRuntime
 from bascule.serving.workers.child import StepFailed
-from bascule.training import Output, Signature, TrainedModel, encode, fit_linear, pack_model, unpack_model
+from bascule.training import Field, Output, Signature, TrainedModel, encode, fit_linear, pack_model, unpack_model
 from bascule.training.background import background_of
 from bascule.training.linear import write_linear
 from tests.protocols.openinference.conftest import Served, serving
@@ -182,6 +182,25 @@ def skops_bytes(kind: str, background: bool) -> bytes:
     return pack_model(TrainedModel(format="skops", artifact=model, signature=signature, background=rows))
 
 
+def words_bytes() -> bytes:
+    """A pipeline over a column of texts and a number, which keeps nothing about its data."""
+    skops, pandas = pytest.importorskip("skops.io"), pytest.importorskip("pandas")
+    from sklearn.compose import ColumnTransformer
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    inputs = (Field(name="review", type="varchar"), Field(name="age", type="double"))
+    frame = pandas.DataFrame({"review": REVIEWS, "age": np.arange(len(REVIEWS)) * 1.0})
+    columns = ColumnTransformer([("text", TfidfVectorizer(), "review"), ("rest", "passthrough", ["age"])])
+    made = make_pipeline(columns, LogisticRegression()).fit(frame, np.arange(len(REVIEWS)) % 2)
+    signature = Signature(inputs=inputs, output=Output(task="binary", classes=CLASSES["binary"]))
+    return pack_model(TrainedModel(format="skops", artifact=skops.dumps(made), signature=signature))
+
+
+REVIEWS = ["good film", "bad film", "very good 日本", "awful bad thing", "nice", "terrible"] * 4
+
+
 @pytest.fixture(scope="module")
 def others(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """`mute` cannot be explained in version 2; `apart` answers from a worker."""
@@ -191,6 +210,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         ("near", {1: near}, {1: 100}), ("trees", {1: trees}, {1: 100}), ("mute", {1: near, 2: mute}, {1: 50, 2: 50}),
         ("apart", {1: near}, {1: 100}), ("asked", {1: near}, {1: 100}), ("lent", {1: mute}, {1: 100}),
         ("lent-apart", {1: mute}, {1: 100}), ("hashed", {1: mute}, {1: 100}), ("silent", {1: mute}, {1: 100}),
+        ("words", {1: words_bytes()}, {1: 100}),
     ):  # fmt: skip
         put_versions(ws, versions, model=name)
         put_deployment(ws, shares, name=name, model=name)
@@ -323,6 +343,21 @@ def test_inputs_that_the_log_does_not_keep_are_held_and_named(others: Served, mo
     asked = others.ask("/v2/models/hashed/predict", {"instances": WHOLE[:1]})["predictions"][0]
     logged = {row["prediction_id"]: row["output"] for row in unmoved(others.workspace, "predictions").to_pylist()}
     assert json.loads(logged[asked["prediction_id"]])["explanation"] == found[0]["explanation"]
+
+
+@pytest.mark.slow
+def test_texts_that_were_asked_are_a_background_too(others: Served) -> None:
+    rows = [{"review": text, "age": 3.5 * place} for place, text in enumerate(REVIEWS[:12])]
+    assert len(others.ask("/v2/models/words/predict", {"instances": rows})["predictions"]) == 12
+    asked = {"instances": [{"review": "bad thing 日本", "age": 4.0}, {"review": "never seen", "age": 2.0}]}
+    found = others.ask("/v2/models/words/predict?explain=shap", asked)["predictions"]
+    for one in found:
+        told = one["explanation"]
+        assert (told["scale"], told["background"]["of"]) == ("log-odds", 12)
+        assert total(told) == pytest.approx(raw(one["probability"]))
+        assert min(abs(share) for share in told["contributions"].values()) > 0.01
+    again = others.ask("/v2/models/words/predict?explain=shap", asked)["predictions"]
+    assert [one["explanation"] for one in again] == [one["explanation"] for one in found]
 
 
 @pytest.mark.slow

@@ -73,6 +73,9 @@ def _of_example(place: Place, version: ModelVersion, bundle: ModelBundle, count:
     if rows is None:
         return None
     rows = rows[:count]
+    if bundle.signature.is_raw:
+        drawn = np.random.default_rng(seed).choice(len(rows), count)
+        return Examples("rows, drawn from those of the model's input example (name a table: --table)", rows[drawn])
     more = _made_up(bundle, count - len(rows), seed).rows
     for at, field in enumerate(bundle.signature.inputs):
         if field.is_text and field.categories is None:
@@ -104,6 +107,11 @@ def _of_table(place: Place, bundle: ModelBundle, count: int, table: str) -> Exam
 
 def _made_up(bundle: ModelBundle, count: int, seed: int) -> Examples:
     """Make rows where no data are known: beside the thresholds of the trees, else from the normal distribution."""
+    if bundle.signature.is_raw:
+        raise InputError(
+            "The model reads texts or times as they are, and nobody knows rows that it takes.",
+            hint="Name a table with its inputs (--table NAME), or log it with input_example=….",
+        )
     rng = np.random.default_rng(seed)
     rows = rng.normal(size=(count, len(bundle.signature.inputs)))
     try:

@@ -26,8 +26,9 @@ from bascule.protocols.openinference.arrow import TYPE, read_table
 from bascule.protocols.openinference.messages import read_message
 from bascule.serving.features import FeatureServer
 from bascule.serving.http import Deferred, Request, Response
-from bascule.serving.joining import EPOCH, time_of
+from bascule.serving.joining import time_of
 from bascule.serving.log.vectors import FeatureLog
+from bascule.serving.moments import EPOCH
 
 HINT = 'Send {"features": ["VIEW:FEATURE", …], "entities": {"KEY": [VALUE, …]}}, or "feature_service" for "features".'
 INLINE = 100  # rows that are read where the request came in

@@ -49,7 +49,7 @@ def read_request(body: bytes, length: bytes | None, model: LoadedModel) -> tuple
             if single is not None:
                 columns = {tensor.name: tensor.data for tensor in single.inputs}
                 if len(columns) == len(single.inputs) > 0:
-                    return single, Rows(1, columns)
+                    return single, Rows(1, _called_right(columns, model))
         if model.sent_numbers:
             numbers = read_row(body)
             if numbers is not None:
@@ -86,7 +86,7 @@ def rows_of(request: InferRequest, model: LoadedModel, binary: Mapping[int, Buff
         raise InputError(
             "The request has no inputs.", hint="Send one input for each column; GET /v2/models/NAME lists them."
         )
-    if len(inputs) == 1 and _is_matrix(inputs[0], model):
+    if len(inputs) == 1 and model.lone_text is None and _is_matrix(inputs[0], model):
         return _matrix(inputs[0], binary[0] if binary else None, model)
     columns: dict[str, list[Any]] = {}
     count = -1
@@ -110,7 +110,14 @@ def rows_of(request: InferRequest, model: LoadedModel, binary: Mapping[int, Buff
         part = binary.get(place) if binary else None
         blobs = name in model.blobs
         columns[name] = _values(tensor, size, blobs) if part is None else _binary_values(tensor, part, size, blobs)
-    return Rows(count, columns)
+    return Rows(count, _called_right(columns, model))
+
+
+def _called_right(columns: Mapping[str, Any], model: LoadedModel) -> Mapping[str, Any]:
+    """Return columns; the only one of a model that reads one text a row by the name of that, whatever it is called."""
+    if model.lone_text is None or len(columns) != 1 or model.lone_text in columns or model.graph.takes:
+        return columns
+    return {model.lone_text: next(iter(columns.values()))}
 
 
 def _values(tensor: Tensor, count: int, blobs: bool = False) -> list[Any]:

@@ -79,7 +79,8 @@ def shortcuts_of(
         stats: of the only version that answers.
         kept: what an answer waits for.
     """
-    if not deployment.simple or deployment.first.task == "multiclass" or deployment.first.graph.takes:
+    model = deployment.first
+    if not deployment.simple or model.task == "multiclass" or model.graph.takes or model.encoder.is_raw:
         return {"infer": _left, "predict": _left, BATCH: None}
     made = _Shortcut(deployment, stats, ids, log, kept)
     batches = None if deployment.patient else Batches(deployment, stats, ids, log, kept)

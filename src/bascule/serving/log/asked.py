@@ -23,7 +23,7 @@ from bascule.serving.log.redaction import HASH_DIGITS
 from bascule.serving.log.segment import segment_paths
 from bascule.serving.shapley.part import Background
 from bascule.training import Signature
-from bascule.training.background import FEWEST, background_of
+from bascule.training.background import FEWEST, background_of, pack_background
 
 LATEST = 512  # answered rows of which a background is made
 FILES = 8  # of the table that are looked into, newest first
@@ -46,7 +46,7 @@ class Asked:
     def __init__(self, ws: Workspace, name: str, signature: Signature) -> None:
         self._ws, self._name = ws, name
         self._encoder = Encoder(signature)
-        self._texts = {field.name for field in signature.inputs if field.is_text}
+        self._texts = {field.name for field in signature.inputs if field.type == "varchar"}
         self._kept: dict[frozenset[str], tuple[float, Background | int]] = {}
         self._lock = threading.Lock()
 
@@ -80,19 +80,20 @@ class Asked:
         rows = list(islice(self._encoded(unkept), LATEST))
         if len(rows) < FEWEST:
             return len(rows)
-        made = background_of(np.array(rows, dtype=np.float64))
+        made = background_of(np.concatenate(rows))
         held = tuple(place for place, name in enumerate(self._encoder.names) if name in unkept)
-        version = blake2b(made.tobytes() + repr(held).encode(), digest_size=6).hexdigest()
+        version = blake2b(pack_background(made) + repr(held).encode(), digest_size=6).hexdigest()
         return Background(made, held, len(rows), version)
 
-    def _encoded(self, unkept: frozenset[str]) -> Iterator[list[float]]:
-        """Yield rows as the model reads them, the last first; what the log does not keep of them is missing."""
+    def _encoded(self, unkept: frozenset[str]) -> Iterator[np.ndarray]:
+        """Yield rows [1, inputs] as the model reads them, the last first; what the log keeps not of them is missing."""
         names = self._encoder.names
         for text in self._logged():
-            with suppress(InputError, KeyError, msgspec.DecodeError):  # another version had other inputs
+            with suppress(InputError, msgspec.DecodeError):  # another version had other inputs
                 said = {**msgspec.json.decode(text, type=dict[str, Any]), **dict.fromkeys(unkept)}
-                if not any(self._is_hashed(name, said[name]) for name in names):
-                    yield self._encoder.encode_one({name: [said[name]] for name in names})
+                held = {name: [said[name]] for name in names if name in said}
+                if not any(self._is_hashed(name, value) for name, (value,) in held.items()):
+                    yield self._encoder.encode(held, 1)
 
     def _is_hashed(self, name: str, value: Any) -> bool:
         """Return whether a text is what earlier rules of the log, or another deployment's, made of it."""

@@ -33,6 +33,7 @@ NAMES = (
     "torchscript",
 )
 MOST_THREADS = 8
+RAW = "the version reads texts or times as they are, which only its own library is given"
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,9 @@ def candidates(
     making = _Making(bundle, forest, own)
     for name in NAMES:
         if name != "native" and name not in names:
+            continue
+        if name != "native" and bundle.signature.is_raw:
+            yield Excluded(name, RAW)
             continue
         try:
             yield _MAKERS[name](making, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -21,7 +22,7 @@ from bascule.serving.optimizing.found import Accuracy, Figures, Found, Optimized
 from bascule.serving.optimizing.measuring import measured, memory_of
 from bascule.serving.optimizing.parity import TOLERANCE, Comparing, Parity
 from bascule.serving.optimizing.prices import Prices
-from bascule.serving.optimizing.rows import rows_of
+from bascule.serving.optimizing.rows import Group, rows_of
 from bascule.serving.pickled import PickledRuntime
 from bascule.serving.runtime import Runtime
 from bascule.training import ModelBundle
@@ -135,7 +136,10 @@ def _compared(
     """Hold each engine to the original on the rows at which engines differ."""
     asked.tell("looking for rows at which engines differ")
     native, trees = engines["native"], forest if isinstance(forest, Forest) else None
-    groups = rows_of(bundle.signature, trees, real, native.predict)
+    if bundle.signature.is_raw:  # there is no other engine that differs at a threshold
+        groups = [Group("real rows", real)]
+    else:
+        groups = rows_of(bundle.signature, trees, real, native.predict)
     comparing, compared = Comparing(native, groups, bundle.signature.names(), asked.tolerance), {}
     for name, engine in engines.items():
         asked.tell(f"comparing {name} with the original")
@@ -230,8 +234,28 @@ def _accepted(native: Runtime, real: np.ndarray) -> np.ndarray:
         native.predict(real)
         return real
     except Exception:  # some row has what the library refuses
+        if real.dtype == object:
+            return _one_by_one(native, real)
         complete = real[np.isfinite(real).all(axis=1)]
         return np.asarray(complete if len(complete) else np.nan_to_num(real))
+
+
+def _one_by_one(native: Runtime, real: np.ndarray) -> np.ndarray:
+    """Return the rows that the original answers.
+
+    Raises:
+        InputError: there is none.
+    """
+    kept = []
+    for place in range(len(real)):
+        with suppress(Exception):
+            native.predict(real[place : place + 1])
+            kept.append(place)
+    if not kept:
+        raise InputError(
+            "The version answers none of the rows.", hint="Name a table with rows that it takes: --table NAME"
+        )
+    return np.asarray(real[kept])
 
 
 def _worth(

@@ -10,19 +10,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
 from bascule.errors import EnvironmentProblem, InputError
 from bascule.serving.case import CRASHED, HUNG, Kind
+from bascule.serving.pickled.cells import pack
 from bascule.serving.pickled.packing import LARGEST, PackedFiles, unpack_into
 from bascule.serving.pickled.signature import MOST_OUTPUTS
 from bascule.serving.pickled.worker import receive, send
+from bascule.training import Field
 
 WORKER = Path(__file__).with_name("worker.py")
 PYTHON = "BASCULE_WORKER_PYTHON"
@@ -34,6 +36,32 @@ ENVIRONMENT = (
     "KERAS_BACKEND",
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
 )
+
+
+class Raw(NamedTuple):
+    """The places of the inputs that are texts, and of those that are times."""
+
+    texts: tuple[int, ...] = ()
+    times: tuple[int, ...] = ()
+
+
+NOTHING = Raw()
+
+
+def raw_of(inputs: Sequence[Field]) -> Raw:
+    """Return which inputs of a signature have no code."""
+    places = [(place, one.type) for place, one in enumerate(inputs) if one.is_raw]
+    return Raw(
+        tuple(place for place, kind in places if kind == "varchar"),
+        tuple(place for place, kind in places if kind == "timestamp"),
+    )
+
+
+def plain_row(inputs: Sequence[Field]) -> np.ndarray:
+    """Return a row of empty texts, the epoch and zeros, as objects."""
+    found = np.empty((1, len(inputs)), dtype=object)
+    found[0] = ["" if one.type == "varchar" else 0 if one.type == "timestamp" else 0.0 for one in inputs]
+    return found
 
 
 class Ended(RuntimeError):
@@ -54,15 +82,30 @@ class ModelProcess:
     """A process with a model in it. It answers one question at a time.
 
     Attributes:
-        told: what the model says of itself: `names`, `width`, `classes`, `outputs`.
+        told: what the model says of itself: `names`, `width`, `classes`, `outputs`, `texts`.
+
+    Args:
+        raw: which of its inputs are texts and times.
+        rows: what shows how many numbers it answers; the process makes some up where there are none.
+        outputs: how many those are, where it is known.
+        is_plain: nobody said that the model takes these rows.
 
     Raises:
         InputError: it cannot be loaded there; the text has the process' own words.
         EnvironmentProblem: no process could be started.
     """
 
-    def __init__(self, packed: PackedFiles, name: str) -> None:
-        self.name = name
+    def __init__(
+        self,
+        packed: PackedFiles,
+        name: str,
+        raw: Raw = NOTHING,
+        rows: np.ndarray | None = None,
+        outputs: int = 0,
+        *,
+        is_plain: bool = False,
+    ) -> None:
+        self.name, self._raw = name, raw
         self._folder = Path(tempfile.mkdtemp(prefix="bascule-model-"))  # 0700
         try:
             unpack_into(packed, self._folder / "model")
@@ -73,14 +116,21 @@ class ModelProcess:
         except BaseException:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise
-        asked = {"folder": str(self._folder / "model"), "recipe": msgspec.to_builtins(packed.recipe)}
+        about, data = ({}, b"") if rows is None or outputs else self._carried(rows)
+        asked = {
+            "folder": str(self._folder / "model"),
+            "recipe": msgspec.to_builtins(packed.recipe),
+            "outputs": outputs,
+            "plain": is_plain,
+            **({"rows": about} if about else {}),
+        }
         try:
-            self.told: Mapping[str, Any] = self._ask(asked, b"", START_S, 0)[0]
+            self.told: Mapping[str, Any] = self._ask(asked, data, START_S, 0)[0]
         except RuntimeError as error:
             self.close()
             raise InputError(
                 f"{name} cannot be loaded by {_python()}: {error}.",
-                hint=f"Let {PYTHON} name a Python that has what the model needs.",
+                hint=f"Let {PYTHON} name a Python that has what the model needs." if _lacks(str(error)) else "",
             ) from None
         except BaseException:
             self.close()
@@ -99,20 +149,30 @@ class ModelProcess:
     def predict(self, matrix: np.ndarray) -> np.ndarray:
         """Return the model's numbers as float64 [rows, outputs].
 
+        Args:
+            matrix: float64 [rows, inputs]; objects where some inputs are texts or times.
+
         Raises:
             Ended: it ended, or did not answer within a minute.
             RuntimeError: the model failed; the text has its words.
         """
-        rows = np.ascontiguousarray(matrix, dtype="<f8")
+        about, rows = self._carried(matrix)
         outputs = self.told.get("outputs")
-        most = 8 * len(rows) * outputs if isinstance(outputs, int) and 0 < outputs <= MOST_OUTPUTS else 0
-        told, data = self._ask({"shape": list(rows.shape)}, rows.tobytes(), ANSWER_S, most)
+        most = 8 * len(matrix) * outputs if isinstance(outputs, int) and 0 < outputs <= MOST_OUTPUTS else 0
+        told, data = self._ask(about, rows, ANSWER_S, most)
         shape = told.get("shape")
         if not isinstance(shape, list) or [type(one) for one in shape] != [int, int]:
-            raise RuntimeError(f"{self.name} answered {len(rows)} rows with {str(shape)[:60]} numbers")
-        if shape[0] != len(rows) or shape[1] < 0 or len(data) != 8 * shape[0] * shape[1]:
-            raise RuntimeError(f"{self.name} answered {len(rows)} rows with {str(shape)[:60]} numbers")
+            raise RuntimeError(f"{self.name} answered {len(matrix)} rows with {str(shape)[:60]} numbers")
+        if shape[0] != len(matrix) or shape[1] < 0 or len(data) != 8 * shape[0] * shape[1]:
+            raise RuntimeError(f"{self.name} answered {len(matrix)} rows with {str(shape)[:60]} numbers")
         return np.frombuffer(data, dtype="<f8").reshape(shape)
+
+    def _carried(self, matrix: np.ndarray) -> tuple[dict[str, Any], bytes]:
+        """Return what a message says of rows, and their bytes."""
+        if matrix.dtype == object:
+            return pack(matrix, *self._raw)
+        rows = np.ascontiguousarray(matrix, dtype="<f8")
+        return {"shape": list(rows.shape)}, rows.tobytes()
 
     def made(self, kind: str) -> bytes:
         """Return the model in another form: `torchscript` or `onnx`, of a module of PyTorch.
@@ -161,6 +221,11 @@ class ModelProcess:
         if "error" in told:
             raise RuntimeError(str(told["error"])[:2000])
         return told, bytes(found)
+
+
+def _lacks(text: str) -> bool:
+    """Tell whether an error is that of a Python without what a model needs."""
+    return text.startswith(("ImportError", "ModuleNotFoundError", "AttributeError"))
 
 
 def _python() -> str:

@@ -18,7 +18,7 @@ class Torch:
         dtype: of the matrix, as PyTorch calls it.
     """
 
-    names, classes = None, None
+    names, classes, texts = None, None, None
 
     def __init__(self, path: str, recipe: dict[str, Any]) -> None:
         try:
@@ -38,9 +38,7 @@ class Torch:
             return
         held = torch.jit.load(path, "cpu") if scripted else torch.load(path, "cpu", weights_only=False)
         if not isinstance(held, torch.nn.Module):
-            raise TypeError(
-                f"the file holds a {type(held).__name__}, not a module; save the module, or its TorchScript"
-            )
+            raise TypeError(_no_module(held, torch.Tensor))
         held.eval()
         matrices = (one.shape[1] for one in held.parameters() if one.dim() == 2)  # a layer's weights: [out, in]
         self.width = len(recipe["columns"] or ()) or recipe["width"] or next(matrices, 0)
@@ -117,3 +115,14 @@ def is_scripted(path: str) -> bool:
         return False
     with zipfile.ZipFile(path) as archive:
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def _no_module(held: Any, tensor: type) -> str:
+    """Return what is said of a file that holds another thing than a module."""
+    if not isinstance(held, dict) or not any(isinstance(one, (tensor, dict)) for one in held.values()):
+        return f"the file holds a {type(held).__name__}, not a module; save the module, or its TorchScript"
+    return (
+        f"the file holds weights alone ({len(held)} entries, such as {str(next(iter(held)))[:60]!r}) and not the "
+        "module that they belong to: make the module where its code is, give it these with load_state_dict(...), save "
+        "torch.jit.script(module.eval()).save('model.pt'), and register that file"
+    )

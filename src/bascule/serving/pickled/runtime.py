@@ -15,8 +15,8 @@ from bascule.history import Workspace
 from bascule.registry import seals
 from bascule.serving.case import UNLOADABLE, Case
 from bascule.serving.pickled.packing import PackedFiles, packed_torchscript, read_files
-from bascule.serving.pickled.process import Ended, ModelProcess
-from bascule.training import ModelBundle
+from bascule.serving.pickled.process import NOTHING, Ended, ModelProcess, plain_row, raw_of
+from bascule.training import Field, ModelBundle
 
 PAUSE_S = 5.0
 
@@ -57,6 +57,7 @@ class PickledRuntime:
         packed = packed or read_files(bundle.model)
         self.subject, self.digest, self.agreed = subject, packed.digest, agreed
         self._bundle, self._packed, self._width = bundle, packed, _outputs(bundle)
+        self._raw = raw_of(bundle.signature.inputs) if bundle.signature.is_raw else NOTHING
         self._single = bundle.signature.output.task != "multiclass"
         self._lock = threading.Lock()
         self._held: list[ModelProcess] = []
@@ -116,7 +117,8 @@ class PickledRuntime:
 
     def predict_one(self, row: Sequence[float]) -> Sequence[float]:
         """Return the outputs for one row."""
-        found: list[float] = np.atleast_1d(self.predict(np.array([row], dtype=np.float64))[0]).tolist()
+        kind = object if self._raw is not NOTHING else np.float64
+        found: list[float] = np.atleast_1d(self.predict(np.array([row], dtype=kind))[0]).tolist()
         return found
 
     def predict(self, matrix: np.ndarray) -> np.ndarray:
@@ -151,7 +153,8 @@ class PickledRuntime:
         if time.monotonic() < self._not_before:
             raise EnvironmentProblem(f"The process of {self.subject} could not be started; it is tried again soon.")
         try:
-            self._held.append(ModelProcess(self._packed, self.subject))
+            known = self._width if self._raw is not NOTHING else 0  # zeros show it of a model of numbers alone
+            self._held.append(ModelProcess(self._packed, self.subject, self._raw, outputs=known))
         except BasculeError as error:
             self._not_before = time.monotonic() + PAUSE_S
             self._case.note(UNLOADABLE, str(error))
@@ -180,9 +183,18 @@ def _demand(made: PickledRuntime) -> None:
         )
 
 
-def described(packed: PackedFiles, name: str) -> dict[str, Any]:
-    """Load the files once in a process, and return what the model says of itself."""
-    process = ModelProcess(packed, name)
+def described(
+    packed: PackedFiles, name: str, inputs: Sequence[Field] = (), rows: np.ndarray | None = None
+) -> dict[str, Any]:
+    """Load the files once in a process, and return what the model says of itself.
+
+    Args:
+        inputs: what is known of its inputs.
+        rows: of these inputs, that it answers.
+    """
+    is_plain = rows is None and any(one.is_raw for one in inputs)
+    rows = plain_row(inputs) if is_plain else rows
+    process = ModelProcess(packed, name, raw_of(inputs), rows, is_plain=is_plain)
     try:
         return dict(process.told)
     finally:

@@ -7,6 +7,7 @@ length of a JSON text, the text, and as many bytes as its `bytes` says. What a m
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
@@ -36,10 +37,10 @@ def main() -> None:
     os.dup2(2, 1)
     _stay_together()
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    asked, _ = receive(channel)
+    asked, data = receive(channel)
     try:
         model = _load(asked)
-        send(channel, _told(model, asked))
+        send(channel, _told(model, asked, _matrix(asked["rows"], data) if "rows" in asked else None))
     except BaseException as error:  # foreign code may raise whatever it likes, also SystemExit
         send(channel, {"error": _text(error)})
         return
@@ -156,13 +157,18 @@ def _text(error: BaseException) -> str:
 def _matrix(message: dict[str, Any], data: bytearray) -> Any:
     import numpy as np
 
+    if "texts" in message:
+        return _beside("cells").unpack(message, data)
     return np.frombuffer(data, dtype="<f8").reshape(message["shape"])
 
 
 class _Object:
-    """An estimator, or anything that has `predict`: classes' probabilities where it tells them, else its numbers."""
+    """An estimator, or anything that has `predict`: classes' probabilities where it tells them, else its numbers.
 
-    def __init__(self, held: Any) -> None:
+    Of a classifier that tells none and whose classes are texts, the class that it chose has the probability one.
+    """
+
+    def __init__(self, held: Any, recipe: dict[str, Any]) -> None:
         if not callable(getattr(held, "predict", None)):
             raise TypeError(f"the pickle holds a {type(held).__name__}, which has no predict")
         lists = getattr(held, "pandas_categorical", None)  # a Booster of LightGBM
@@ -178,16 +184,37 @@ class _Object:
         self.framed = getattr(held, "feature_names_in_", None) is not None
         self.width = int(getattr(held, "n_features_in_", 0) or len(self.names or ()))
         classes = getattr(held, "classes_", None)
-        shares = callable(getattr(held, "predict_proba", None)) and getattr(classes, "ndim", 1) == 1
-        self.classes = [str(one) for one in classes] if classes is not None and shares else None
-        self.held = held
+        known = classes if classes is not None and getattr(classes, "ndim", 1) == 1 else ()
+        self.shares = callable(getattr(held, "predict_proba", None))
+        labelled = self.shares or any(isinstance(one, str) for one in known)
+        self.classes = [str(one) for one in known] if labelled and len(known) else None
+        self.held, self.kinds = held, dict(recipe["columns"] or ())
+        self.texts, self.known = _beside("cells").texts_of(held), _beside("cells").categories_of(held)
 
     def __call__(self, matrix: Any) -> Any:
-        rows = _frame(matrix, self.names) if self.framed else matrix
+        rows = self._rows(matrix)
         if self.classes is None:
             return _numbers(self.held.predict(rows))
-        found = _numbers(self.held.predict_proba(rows))
+        found = _numbers(self.held.predict_proba(rows)) if self.shares else self._chosen(self.held.predict(rows))
         return found[:, 1:] if len(self.classes) == 2 else found
+
+    def _rows(self, matrix: Any) -> Any:
+        """Return rows as it was fitted on them: named columns, a matrix, or the texts themselves."""
+        if matrix.dtype == object:
+            if self.framed:
+                return _beside("cells").frame(matrix, self.names, self.kinds, self.known)
+            return matrix[:, 0].tolist() if matrix.shape[1] == 1 else matrix
+        if self.known:
+            raise TypeError(
+                "columns were categories of pandas, and nothing says which are texts; log the model with a signature"
+            )
+        return _frame(matrix, self.names) if self.framed else matrix
+
+    def _chosen(self, labels: Any) -> Any:
+        """Return float64 [rows, classes], one where a row has that class."""
+        import numpy as np
+
+        return (np.asarray(labels).reshape(-1, 1) == np.asarray(self.held.classes_)).astype("<f8")
 
 
 def _made(model: Any, kind: str) -> bytes:
@@ -203,7 +230,7 @@ def _made(model: Any, kind: str) -> bytes:
 class _Function:
     """MLflow's Python function of a folder."""
 
-    names, classes = None, None
+    names, classes, texts = None, None, None
 
     def __init__(self, folder: str, recipe: dict[str, Any]) -> None:
         try:
@@ -218,6 +245,8 @@ class _Function:
         self.width, self.dtype = recipe["width"], recipe["dtype"]
 
     def __call__(self, matrix: Any) -> Any:
+        if matrix.dtype == object:
+            return _numbers(self.held.predict(self._told(matrix)))
         if not self.columns:
             import numpy as np
 
@@ -232,6 +261,15 @@ class _Function:
             if to is not None and (to == "float32" or not column.isna().any()):
                 rows[name] = column.astype(to)
         return _numbers(self.held.predict(rows))
+
+    def _told(self, matrix: Any) -> Any:
+        """Return rows with texts or times as the signature names them: columns, an array, or a list of texts."""
+        if self.columns:
+            return _beside("cells").frame(matrix, [name for name, _ in self.columns], dict(self.columns))
+        if not self.dtype:
+            return matrix[:, 0].tolist()
+        rows = matrix if self.width else matrix[:, 0]
+        return rows.astype(str) if self.dtype == "str" else rows
 
 
 def _frame(matrix: Any, names: Any) -> Any:
@@ -287,9 +325,10 @@ def _loaded(asked: dict[str, Any]) -> Any:
     path = os.path.join(folder, recipe["path"])
     if path.endswith((".pt", ".pt2", ".pth")):
         return _beside("pytorch").Torch(path, recipe)
-    return _Object(_unpickled(path))
+    return _Object(_unpickled(path), recipe)
 
 
+@functools.cache
 def _beside(name: str) -> Any:
     """Return the module of a file beside this one, under a name that no model's own module has."""
     place = os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{name}.py")
@@ -321,16 +360,38 @@ def _unpickled(path: str) -> Any:
         return pickle.load(source)
 
 
-def _told(model: Any, asked: dict[str, Any]) -> dict[str, Any]:
-    """Say what it reads and gives; a row of zeros shows how many numbers."""
+def _told(model: Any, asked: dict[str, Any], rows: Any = None) -> dict[str, Any]:
+    """Say what it reads and gives.
+
+    Args:
+        rows: what shows how many numbers it gives; a row of zeros where there are none. Nobody said that it takes them
+            where they are `plain`. Not looked at where `outputs` was said already.
+    """
     import numpy as np
 
     columns = asked["recipe"]["columns"]
     width = len(model.names or ()) or model.width or len(columns or ())
-    if not width:
+    texts = model.texts
+    outputs = asked.get("outputs")
+    if not (width or texts or outputs or rows is not None):
         raise ValueError("nothing says how many inputs the model reads; log it with a signature")
-    found = _numbers(model(np.zeros((1, width))))
-    return {"names": model.names, "width": width, "classes": model.classes, "outputs": int(found.shape[1])}
+    about = {"names": model.names, "width": width, "classes": model.classes, "texts": texts}
+    if not outputs and model.classes and (asked.get("plain") or (rows is None and texts)):
+        outputs = 1 if len(model.classes) == 2 else len(model.classes)  # an empty text may be none that it takes
+    elif not outputs:
+        rows = rows if rows is not None else _empty_texts(model) if texts else np.zeros((1, width))
+        outputs = int(_numbers(model(rows)).shape[1])
+    return {**about, "outputs": outputs}
+
+
+def _empty_texts(model: Any) -> Any:
+    """Return a row of empty texts and zeros, of a model that says itself which texts it reads."""
+    import numpy as np
+
+    row = [""] if model.texts is True else ["" if name in model.texts else 0.0 for name in model.names]
+    found = np.empty((1, len(row)), dtype=object)
+    found[0] = row
+    return found
 
 
 if __name__ == "__main__":

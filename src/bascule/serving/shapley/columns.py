@@ -49,6 +49,8 @@ def columns_of(predictor: Any, fields: Sequence[Field]) -> Columns:
     Raises:
         Unfit: it is no pipeline, or a column is made of several inputs, or of what nobody can tell.
     """
+    if any(one.is_raw for one in fields):
+        raise Unfit("it reads texts as they are, and may make many columns of one")
     steps = getattr(predictor.estimator, "steps", ())
     if len(steps) < 2:
         raise Unfit("nothing comes before its last step")

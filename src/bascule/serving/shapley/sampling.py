@@ -13,6 +13,7 @@ from hashlib import blake2b
 import numpy as np
 
 from bascule.errors import InputError
+from bascule.serving.encoding import missing_in
 from bascule.serving.shapley.additive import AdditiveShap, NotAdditive
 
 Predict = Callable[[np.ndarray], np.ndarray]
@@ -34,7 +35,7 @@ class SampledShap:
 
     Args:
         predict: the model: outputs [rows] or [rows, outputs] for float64 [rows, inputs].
-        background: float64 [rows, inputs].
+        background: float64 [rows, inputs]; objects where the model reads texts or times as they are.
         held: inputs that are in each background row what they are in the row that is explained; they add nothing.
 
     Raises:
@@ -65,7 +66,7 @@ class SampledShap:
         Raises:
             InputError: the model answers no finite number to a row.
         """
-        rows = np.asarray(matrix, dtype=np.float64)
+        rows = np.asarray(matrix, dtype=self._background.dtype)
         if self._alone is None or not len(rows):
             return np.stack([self._row(row, *self._against(row)) for row in rows])
         found, right = self._alone(rows)
@@ -84,7 +85,7 @@ class SampledShap:
         return self._background, self._bases
 
     def _row(self, row: np.ndarray, background: np.ndarray, bases: np.ndarray) -> np.ndarray:
-        differs = ~((background == row) | (np.isnan(background) & np.isnan(row)))
+        differs = ~((background == row) | (missing_in(background) & missing_in(row[np.newaxis])))
         players = np.flatnonzero(differs.any(axis=0))
         answer = self._asked(row[np.newaxis])[0]
         found = np.zeros((len(answer), len(row) + 1))
@@ -144,7 +145,10 @@ def _alone(asked: Predict, background: np.ndarray) -> AdditiveShap | None:
 
 def _turns(row: np.ndarray, rows: int, players: int) -> np.ndarray:
     """Return for each background row which turn each player has, drawn by the row that is explained."""
-    plain = np.where(np.isnan(row), np.nan, row + 0.0)  # zeros and NaN have several bit patterns
-    seed = int.from_bytes(blake2b(plain.tobytes(), digest_size=16).digest(), "little")
+    if row.dtype == object:
+        told = repr(row.tolist()).encode("utf-8", "surrogatepass")
+    else:
+        told = np.where(np.isnan(row), np.nan, row + 0.0).tobytes()  # zeros and NaN have several bit patterns
+    seed = int.from_bytes(blake2b(told, digest_size=16).digest(), "little")
     every = np.tile(np.arange(players), (rows, 1))
     return np.asarray(np.random.default_rng(seed).permuted(every, axis=1))

@@ -30,7 +30,8 @@ class WorkerRuntime:
 
     def predict_one(self, row: Sequence[float]) -> Sequence[float]:
         """Return the outputs for one row."""
-        found: list[float] = np.atleast_1d(self.predict(np.array([row], dtype=np.float64))[0]).tolist()
+        kind = object if any(one is None or isinstance(one, str) for one in row) else np.float64
+        found: list[float] = np.atleast_1d(self.predict(np.array([row], dtype=kind))[0]).tolist()
         return found
 
     def predict(self, matrix: np.ndarray) -> np.ndarray:

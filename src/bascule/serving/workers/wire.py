@@ -95,13 +95,19 @@ def wait(link: socket.socket, until: float, look: Any = None) -> None:
 
 
 def packed(array: np.ndarray) -> list[Any]:
-    """Return an array of floats as a message's part."""
+    """Return an array of floats as a message's part; one of objects, which are texts, times and floats, as a list."""
+    if array.dtype == object:
+        return [list(array.shape), array.ravel().tolist()]
     return [list(array.shape), np.ascontiguousarray(array, dtype="<f8").tobytes()]
 
 
 def unpacked(part: list[Any]) -> np.ndarray:
     """Return the array that `packed` made a part of."""
     shape, data = part
+    if isinstance(data, list):
+        found = np.empty(len(data), dtype=object)
+        found[:] = data
+        return found.reshape(shape)
     return np.frombuffer(data, dtype="<f8").reshape(shape)
 
 
