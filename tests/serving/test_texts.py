@@ -7,6 +7,7 @@ import pickle
 import struct
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,9 @@ from hypothesis import strategies as st
 from bascule.errors import InputError
 from bascule.project.scoring import _said
 from bascule.protocols.openinference.inputs import read_request
+from bascule.protocols.openinference.plain import read_predict
 from bascule.serving.encoding import Encoder
+from bascule.serving.http import Request
 from bascule.serving.mlmodel import bundle_of, bundle_of_pickles
 from bascule.serving.model import LoadedModel
 from bascule.serving.optimizing.candidates import RAW
@@ -26,7 +29,8 @@ from bascule.serving.optimizing.search import Asked, optimize_bundle
 from bascule.serving.pickled import PickledRuntime, cells
 from bascule.serving.rows import Rows
 from bascule.serving.runtime import load_runtime
-from bascule.serving.workers import wire
+from bascule.serving.service import Service
+from bascule.serving.workers import Lane, Program, WorkerRuntime, wire
 from bascule.training import Field, Output, Signature, encode, unpack_model
 from bascule.training.background import background_of, pack_background, unpack_background
 from tests.serving.test_mlmodel import mlmodel, reader
@@ -259,6 +263,47 @@ def test_a_tensor_of_texts_whatever_it_is_called(loaded: Callable[..., LoadedMod
     head = json.dumps({"inputs": [tensor]}).encode()
     _, rows = read_request(head + held, str(len(head)).encode(), model)
     assert rows.columns == {"text": ["good", "日\x00"]}
+
+
+@pytest.mark.slow
+def test_rows_of_texts_in_every_form(loaded: Callable[..., LoadedModel]) -> None:
+    """Split, records, lists, CSV, Arrow, tensors: all are the same rows, and are answered alike."""
+    held = mixed("ignore")
+    model = loaded(files_of(held, COLUMNS))
+    rows = pandas.DataFrame({"city": ["Rome", "Lima"], "review": ["good \u65e5\x00", "bad"], "age": [3.5, -1.0]})
+    records = rows.to_dict("records")
+    sink = pa.BufferOutputStream()
+    table = pa.Table.from_pandas(rows, preserve_index=False)
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    bodies: list[tuple[bytes, Any]] = [
+        (b"", {"instances": records}),
+        (b"", {"instances": rows.values.tolist()}),
+        (b"", {"dataframe_records": records}),
+        (b"", {"dataframe_split": {"columns": list(rows.columns), "data": rows.values.tolist()}}),
+        (b"", {"inputs": rows.to_dict("list")}),
+        (b"text/csv", rows.to_csv(index=False).encode()),
+        (b"application/vnd.apache.arrow.stream", sink.getvalue().to_pybytes()),
+    ]
+    wanted = held.predict_proba(rows)[:, 1].tolist()
+    for kind, body in bodies:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        _, found = read_predict(Request(b"POST", b"/invocations", {b"content-type": kind}, data), model)
+        assert model.score(found, 0)[0] == wanted, kind or body
+
+
+@pytest.mark.slow
+def test_workers_are_given_texts(loaded: Callable[..., LoadedModel]) -> None:
+    files = files_of(tfidf(), TENSOR, None, "m.skops")
+    packed = bundle_of(reader(files), {})
+    own = loaded(files)
+    with closing(Lane(Program("m", 1, packed), Service(workers=1))) as lane:
+        model = LoadedModel("m", 1, unpack_model(packed), WorkerRuntime(lane))
+        assert asked(model, text=HARD) == asked(own, text=HARD)
+        assert asked(model, text=["good"]) == asked(own, text=["good"])
+        assert model.runtime.predict_one(["good"]) == asked(own, text=["good"])  # type: ignore[list-item]
+        with pytest.raises(InputError, match="The column 'text' of row 0 is missing"):
+            asked(model, text=[None])
 
 
 CELL = st.none() | st.text(alphabet=st.characters(), max_size=5)
