@@ -6,14 +6,15 @@ import re
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
 from bascule.errors import BasculeError, EnvironmentProblem, InputError
-from bascule.store import Place, places
+from bascule.lake import instances
+from bascule.store import Place
 
 DAMAGED = "`bascule doctor --deep` names what is damaged, and how to go back to the last state that is whole."
 _COLUMNS = 'The columns of a table: "describe TABLE". A text stands in single quotes.'
@@ -32,15 +33,14 @@ def connect(temporary: Path | None = None) -> duckdb.DuckDBPyConnection:
     Args:
         temporary: where it may spill what does not fit in memory.
     """
-    connection = duckdb.connect(config={"autoinstall_known_extensions": False, "autoload_known_extensions": False})
+    return _set(instances.begin(), temporary)
+
+
+def _set(connection: duckdb.DuckDBPyConnection, temporary: Path | None) -> duckdb.DuckDBPyConnection:
     _opened.add(connection)
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET python_enable_replacements = false")
     connection.execute("SET enable_progress_bar = false")  # it would write into what is printed
-    if places.expects_objects():
-        from bascule.store.reading import ReadOnlyObjects
-
-        connection.register_filesystem(ReadOnlyObjects())
     if temporary is not None:
         connection.execute(f"SET temp_directory = '{str(temporary).replace(chr(39), chr(39) * 2)}'")
     return connection
@@ -56,12 +56,19 @@ def confine(connection: duckdb.DuckDBPyConnection, folders: Sequence[Place]) -> 
 
 @contextmanager
 def opened(temporary: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a connection for the length of a block."""
-    connection = connect(temporary)
+    """Open a connection for the length of a block; otherwise as `connect`.
+
+    Its instance may have served a block before this one, and may serve another after it: neither sees what the other
+    did.
+    """
+    instance = instances.take()
     try:
-        yield connection
-    finally:
-        connection.close()
+        with closing(_set(instance.cursor(), temporary)) as connection:
+            yield connection
+    except BaseException:  # it may be broken, or still at work
+        instance.close()
+        raise
+    instances.give_back(instance, connection)
 
 
 def interrupt() -> None:

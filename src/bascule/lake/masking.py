@@ -18,13 +18,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Literal, NamedTuple
+from weakref import WeakSet
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from bascule.history import Commit, Workspace
-from bascule.lake import objects
+from bascule.lake import instances, objects
 from bascule.lake.iceberg.types import quoted
 from bascule.lake.objects import Object
 from bascule.seeing import Masked, current_role
@@ -73,7 +74,7 @@ class Masks:
     by_name: Mapping[str, Mapping[str, Mask]]
     by_id: Mapping[str, Mapping[int, Mask]]
     function: str = field(default_factory=lambda: f"m_{secrets.token_hex(8)}")
-    _known: set[int] = field(default_factory=set)
+    _known: WeakSet[duckdb.DuckDBPyConnection] = field(default_factory=WeakSet)
 
     @property
     def names(self) -> frozenset[str]:
@@ -130,9 +131,10 @@ class Masks:
         return nothing  # also a kind that does not fit the column: rather nothing than the value
 
     def _know(self, connection: duckdb.DuckDBPyConnection) -> None:
-        if id(connection) in self._known:
+        if connection in self._known:
             return
-        self._known.add(id(connection))
+        self._known.add(connection)
+        instances.keep_apart(connection)
         key, names = key_of(self.workspace), self.names
         options: dict[str, Any] = {"type": "arrow", "null_handling": "special"}
         connection.create_function(self.function, lambda cells: hashed(cells, key), ["VARCHAR"], "VARCHAR", **options)

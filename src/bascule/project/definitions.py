@@ -14,6 +14,7 @@ from bascule.features import Entity, FeatureSet, FeatureView, RequestView, build
 from bascule.features.expressions import references
 from bascule.history.commits import canonical
 from bascule.lake import sqltext
+from bascule.lake.engine import opened
 from bascule.project.file import ProjectFile
 from bascule.project.step import Context, Terms
 from bascule.store import digest_of
@@ -229,6 +230,6 @@ def _read_by(project: ProjectFile, *key: str) -> set[str]:
 
 @lru_cache(maxsize=256)
 def _named(sql: str) -> tuple[frozenset[str], frozenset[str]]:
-    with duckdb.connect() as connection:
+    with opened() as connection:
         statement = sqltext.parse(connection, sql)
     return frozenset(table.text for table in statement.tables), statement.defined

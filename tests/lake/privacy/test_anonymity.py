@@ -86,6 +86,14 @@ SCHEMA = pa.schema(
 )
 
 
+@pytest.mark.parametrize("kind", [pa.float64(), pa.float32()])
+def test_both_zeros_are_one_value(kind: pa.DataType) -> None:
+    for zeros in ([-0.0, -0.0], [-0.0, 0.0], [0.0, -0.0]):
+        done = anonymised(pa.table({"share": pa.array(zeros, kind)}), ["share"], k=2)
+        assert done.table["share"].to_pylist() == ["0.0", "0.0"]
+        assert done.cost.penalty == 0
+
+
 @pytest.mark.slow
 @settings(deadline=None)
 @given(

@@ -43,6 +43,7 @@ class Quasi:
             column = pc.cast(column, pa.string())
         if pa.types.is_floating(kind):
             column = pc.if_else(pc.is_nan(column), pa.scalar(None, kind), column)
+            column = pc.add(column, pa.scalar(0, kind))  # both zeros are one value, told as 0.0
         whole = column.combine_chunks()
         distinct = pc.drop_null(pc.unique(whole))
         distinct = distinct.take(pc.sort_indices(distinct))
