@@ -102,6 +102,10 @@ def test_nothing_of_a_block_is_there_for_the_next(begun: list[duckdb.DuckDBPyCon
         "SET enable_external_access = false",
         "SET lock_configuration = true",
         "CREATE TABLE made AS SELECT 1 a",
+        "SET default_null_order = 'nulls_first'",
+        "ATTACH ':memory:' AS other",
+        "CREATE SEQUENCE counted",
+        "CREATE TYPE mood AS ENUM ('good')",
         "CREATE SCHEMA other; CREATE VIEW other.seen AS SELECT 1 a",
     ],
 )

@@ -20,6 +20,8 @@ from bascule.store import places
 MOST = 2
 # What Bascule sets and a connection leaves behind in its instance; tests/lake/test_instances.py holds the list.
 SETTINGS = (
+    "default_null_order",
+    "default_order",
     "enable_external_access",
     "lock_configuration",
     "memory_limit",
@@ -27,10 +29,11 @@ SETTINGS = (
     "temp_directory",
     "threads",
 )
-_LEFT = (
-    f"SELECT {', '.join(f'current_setting({name!r})' for name in SETTINGS)}, "
-    "(SELECT count(*) FROM duckdb_tables()), (SELECT count(*) FROM duckdb_views()), "
-    "(SELECT count(*) FROM duckdb_external_file_cache())"  # it remembers what it read in object storage
+# What a block may leave there. `external_file_cache` is what it read in object storage.
+CONTENTS = ("databases", "external_file_cache", "schemas", "sequences", "tables", "types", "views")
+_LEFT = "SELECT " + ", ".join(
+    [f"current_setting({name!r})" for name in SETTINGS]
+    + [f"(SELECT count(*) FROM duckdb_{what}())" for what in CONTENTS]
 )
 
 _idle: list[duckdb.DuckDBPyConnection] = []
