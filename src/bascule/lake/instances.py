@@ -31,10 +31,8 @@ SETTINGS = (
 )
 # What a block may leave there. `external_file_cache` is what it read in object storage.
 CONTENTS = ("databases", "external_file_cache", "schemas", "sequences", "tables", "types", "views")
-_LEFT = "SELECT " + ", ".join(
-    [f"current_setting({name!r})" for name in SETTINGS]
-    + [f"(SELECT count(*) FROM duckdb_{what}())" for what in CONTENTS]
-)
+_SET = "SELECT " + ", ".join(f"current_setting({name!r})" for name in SETTINGS)
+_LEFT = " UNION ALL ".join(f"SELECT {what!r}, count(*) FROM duckdb_{what}()" for what in CONTENTS)
 
 _idle: list[duckdb.DuckDBPyConnection] = []
 _turn = threading.Lock()
@@ -107,8 +105,8 @@ def _is_as_it_was(instance: duckdb.DuckDBPyConnection) -> bool:
 
 
 def _told(instance: duckdb.DuckDBPyConnection) -> tuple[object, ...]:
-    rows: list[tuple[object, ...]] = instance.execute(_LEFT).fetchall()
-    return rows[0]
+    rows: list[tuple[object, ...]] = instance.execute(_SET).fetchall()
+    return (*rows[0], *sorted(instance.execute(_LEFT).fetchall()))
 
 
 atexit.register(close_idle)
