@@ -85,6 +85,36 @@ def test_innocent_rows_in_a_batch_with_one_that_hangs_are_answered_in_their_own_
 
 
 @pytest.mark.slow
+def test_who_waits_already_goes_before_those_of_a_call_that_cost_its_worker() -> None:
+    with closing(lane_of(workers=1, timeout=6.0, batch=4)) as lane:
+        first = put(lane, "busy")
+        while lane._waiting:
+            time.sleep(0.01)
+        done: list[str] = []
+        jobs = []
+        for name, carrier in (("a", "AA"), ("hang", "hang"), ("b", "AA"), ("c", "AA"), ("later", "AA"), ("last", "AA")):
+            jobs.append(put(lane, carrier))
+            assert isinstance(jobs[-1].future, Future)
+            jobs[-1].future.add_done_callback(lambda _, name=name: done.append(name))
+        for job in (first, *jobs):
+            told(job)
+        assert done == ["later", "last", "a", "hang", "b", "c"]
+
+
+@pytest.mark.slow
+def test_those_who_have_no_time_for_others_go_first() -> None:
+    with closing(lane_of(workers=1, timeout=6.0)) as lane:
+        busy, waits = put(lane, "busy"), put(lane, "AA")
+        lane._spent = 5.0
+        late = Job(PREDICT, 1, seconds=1.0, future=Future())
+        lane._put_back([late])
+        assert lane._waiting[0] is late
+        lane._waiting.remove(late)
+        told(busy)
+        told(waits)
+
+
+@pytest.mark.slow
 def test_a_row_that_is_slow_alone_has_all_of_its_time_also_after_another_hung() -> None:
     with closing(lane_of(workers=1, timeout=1.5)) as lane:
         assert told(put(lane, "AA")) is None

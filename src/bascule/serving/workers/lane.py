@@ -225,11 +225,16 @@ class Lane:
             return found
 
     def _put_back(self, jobs: Sequence[Job]) -> None:
-        """Let each of some jobs be asked for alone, by whichever worker is free, before all others."""
+        """Let each of some jobs be asked for alone, by whichever worker is free.
+
+        One of them likely costs a worker again. So who waits already goes first, where these have time for that.
+        """
         with self._changed:
-            for job in reversed(jobs):
+            others = self._spent * len(self._waiting) / len(self._threads)
+            behind = time.monotonic() + 2 * others < min(job.until for job in jobs)
+            for job in jobs if behind else reversed(jobs):
                 job.alone = True
-                self._waiting.appendleft(job)
+                (self._waiting.append if behind else self._waiting.appendleft)(job)
             self._changed.notify(len(jobs))
 
     def _run(self, child: Child | None, jobs: Sequence[Job]) -> Child | None:
