@@ -46,9 +46,11 @@ LONG = (
 )
 
 
-# Started in the background of a shell, tests would ignore Ctrl-C, and so would every process that they start.
+# Started in the background of a shell, tests would ignore Ctrl-C and Ctrl-\, and so would every process that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 # A library's threads that spin while they wait take the core of the other process of tests. It is read when the library
 # is, and tests read it before Bascule, which asks for the same (`bascule.training.threads`).

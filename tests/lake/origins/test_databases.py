@@ -319,6 +319,10 @@ def mysql() -> Iterator[str]:
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     server._server.close()
+    left = asyncio.all_tasks(loop)  # of clients that went: thrown away later, they would be errors of another test
+    for task in left:
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
     loop.close()
 
 
