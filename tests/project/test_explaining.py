@@ -54,10 +54,15 @@ def test_what_each_input_added_is_shown_the_largest_first() -> None:
     (line,) = _added(said)
     assert line.startswith("  why         base +0.5, size -2, age +0.1, x0 +0.01, ")
     assert line.endswith(" and 2 more (probability, sampled shap in 128 orders)")
-    classes = {"method": "shap", "scale": "log-odds", "classes": {"a": one, "b": {**one, "base": 7.0}}}
+    told_of_b = {**one, "base": 7.0}
+    classes = {"method": "shap", "scale": "log-odds", "classes": {"a": one, "b": told_of_b}}
     told = explaining.added({"output": {"label": "b", "explanation": classes}})
     assert told is not None
     assert (told[0], told[1]["base"]) == ("log-odds of b, shap", 7.0)
+    less = {**classes, "classes": {"b": {**told_of_b, "left_out": 2}}}
+    told = explaining.added({"output": {"label": "b", "explanation": less}})
+    assert told is not None
+    assert told[0].endswith("; the log leaves 2 inputs out, so the sum is not the score")
     assert explaining.added({"output": {"error": "it failed"}}) is None
     assert explaining.added({"output": None}) is None
     assert _added({}) == []

@@ -143,7 +143,7 @@ def test_joined_features_and_missing_values() -> None:
 def test_what_a_field_adds_tells_its_value_and_is_not_kept_either(how: str) -> None:
     rules = Redaction({"mass": how}, 1.0, b"secret")
     told = {"base": 1.0, "contributions": {"mass": -0.04, "year": 0.5}}
-    assert rules.explained([told]) == [{"base": 1.0, "contributions": {"year": 0.5}}]
+    assert rules.explained([told]) == [{"base": 1.0, "contributions": {"year": 0.5}, "left_out": 1}]
     several = rules.explained([{"method": "shap", "classes": {"a": told, "b": told}}])
     assert several is not None
     assert "mass" not in str(several)

@@ -13,6 +13,7 @@ import msgspec
 from sqlalchemy import desc, or_, select
 
 from bascule.catalog.schema import approvals, check_results, evaluations, rollouts, runs
+from bascule.counting import counted
 from bascule.errors import NotFound
 from bascule.history import Workspace
 from bascule.history.commits import Object
@@ -92,6 +93,8 @@ def added(prediction: Mapping[str, Any]) -> tuple[str, dict[str, float]] | None:
             return None
         scale = f"{scale} of {label}"
     about = f"{scale}, {told['method']}" + (f" in {told['samples']} orders" if told.get("samples") else "")
+    if one.get("left_out"):
+        about += f"; the log leaves {counted(one['left_out'], 'input')} out, so the sum is not the score"
     return about, {"base": one["base"], **dict(sorted(one["contributions"].items(), key=lambda kv: -abs(kv[1])))}
 
 

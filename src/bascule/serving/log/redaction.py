@@ -72,7 +72,7 @@ class Redaction:
         return f"{kind[0] if kind else 'It failed'} (its words are not kept: they may quote fields that are left out)"
 
     def explained(self, explanations: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
-        """Return explanations without what they say of fields that are left out or hashed.
+        """Return explanations without what they say of fields that are left out or hashed; `left_out` says how many.
 
         What a field adds tells its value to who knows the model: of a linear one it is the value, times a number.
         """
@@ -95,4 +95,5 @@ def _without(explanation: dict[str, Any], names: Set[str]) -> dict[str, Any]:
     if "classes" in explanation:
         return {**explanation, "classes": {key: _without(one, names) for key, one in explanation["classes"].items()}}
     kept = {name: value for name, value in explanation["contributions"].items() if name not in names}
-    return {**explanation, "contributions": kept}
+    left_out = len(explanation["contributions"]) - len(kept)
+    return {**explanation, "contributions": kept} | ({"left_out": left_out} if left_out else {})
