@@ -66,3 +66,18 @@ def test_what_each_input_added_is_shown_the_largest_first() -> None:
     assert explaining.added({"output": {"error": "it failed"}}) is None
     assert explaining.added({"output": None}) is None
     assert _added({}) == []
+
+
+@pytest.mark.parametrize(
+    ("output", "label", "told"),
+    [
+        ({"task": "multiclass", "classes": ["3", "4", "5"]}, 1.0, "4"),
+        ({"task": "binary", "classes": ["false", "true"]}, 1.0, "true"),
+        ({"task": "multiclass", "classes": ["a", "b", "c"]}, 7.0, "7"),
+        ({"task": "regression", "classes": []}, 2.5, "2.5"),
+        ({"task": "multiclass", "classes": ["a", "b", "c"]}, None, ""),
+    ],
+)
+def test_what_became_true_is_told_by_the_name_of_its_class(output: Any, label: float | None, told: str) -> None:
+    truth = {} if label is None else {"label": label}
+    assert explaining.outcome(explaining._named(truth, {"signature": {"output": output}})) == told
