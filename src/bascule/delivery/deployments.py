@@ -15,7 +15,7 @@ from typing import Any
 from bascule.catalog import actor
 from bascule.delivery import traffic
 from bascule.delivery.engines import engine_left
-from bascule.delivery.environments import demand_approved, demand_arriving_approved, gates_of, lacking
+from bascule.delivery.environments import demand_approved, demand_arriving_approved, gates_of, lacking, own_gates
 from bascule.delivery.planning import DEFAULT_STEPS, limits_of, rules_of
 from bascule.delivery.records import changed_times, record_failure, state_of, write
 from bascule.delivery.strategies import BY_GOAL, CAREFUL, COMPARING, STRATEGIES
@@ -91,7 +91,7 @@ def deploy(
     before = found or traffic.planned(name, model, strategy, rules) | fresh
     _demand_comparable(before, fit, strategy)
     gates = gates_of(ws, branch, found)
-    rules |= gates
+    rules |= own_gates(found)  # those of neighbours are looked up anew each time: they may change
     chosen, *others = [_readied(ws, branch, before, one, strategy, gates, who) for one in fit]
     left = engine_left(ws, branch, before, chosen.version)
     told = {"version": chosen.version, "engine_left": left} if left else {}
