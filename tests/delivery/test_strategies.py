@@ -79,6 +79,9 @@ def test_each_strategy_shares_the_traffic_as_it_says(ws: Workspace) -> None:
         made = start(ws, strategy, plan=plan)
         assert made["traffic"] == expected, strategy
         assert made["rollout"]["strategy"] == strategy
+        told = ws.history.resolve("main").message
+        assert "version 2" in told, "who is tried is named, also where nobody is answered by it"
+        assert told.endswith(", version 2 unseen") is (strategy == "shadow")
         back = delivery.rollback(ws, "main", NAME)
         assert serving(ws)["traffic"] == [{"version": 1, "weight": 100}], back
 

@@ -156,6 +156,18 @@ def test_a_version_may_say_its_model(trained: Path, bascule: Bascule) -> None:
 
 
 @pytest.mark.slow
+def test_a_deployment_of_another_name_leaves_out_of_its_log_what_the_file_says(trained: Path, bascule: Bascule) -> None:
+    say(trained, 'log.fields = { carrier = "drop" }', 'requests = "refuse"', "service.cache = 10")
+    assert bascule("deploy", "trial", "delays@1").code == 0
+    made = bascule("deployment", "show", "trial", "--json").json()
+    assert made["log"]["fields"] == {"carrier": "drop"}
+    assert (made["requests"], made["service"], made["revision"]) == ("refuse", {"cache": 10}, 1)
+    second(trained)
+    assert bascule("deploy", "trial", "delays@2", "--strategy", "shadow").code == 0
+    assert bascule("deployment", "show", "trial", "--json").json()["log"] == made["log"]
+
+
+@pytest.mark.slow
 def test_traffic_by_hand_and_power(trained: Path, bascule: Bascule) -> None:
     assert bascule("deploy").code == 0
     second(trained)

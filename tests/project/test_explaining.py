@@ -58,10 +58,30 @@ def test_what_each_input_added_is_shown_the_largest_first() -> None:
     told = explaining.added({"output": {"explanation": {**about, **one, "background": asked}}})
     assert told is not None
     assert told[0].endswith("128 orders, against the last 30 rows that it was asked (not of hour)")
-    classes = {"method": "shap", "scale": "log-odds", "classes": {"a": one, "b": {**one, "base": 7.0}}}
+    told_of_b = {**one, "base": 7.0}
+    classes = {"method": "shap", "scale": "log-odds", "classes": {"a": one, "b": told_of_b}}
     told = explaining.added({"output": {"label": "b", "explanation": classes}})
     assert told is not None
     assert (told[0], told[1]["base"]) == ("log-odds of b, shap", 7.0)
+    less = {**classes, "classes": {"b": {**told_of_b, "left_out": 2}}}
+    told = explaining.added({"output": {"label": "b", "explanation": less}})
+    assert told is not None
+    assert told[0].endswith("; the log leaves 2 inputs out, so the sum is not the score")
     assert explaining.added({"output": {"error": "it failed"}}) is None
     assert explaining.added({"output": None}) is None
     assert _added({}) == []
+
+
+@pytest.mark.parametrize(
+    ("output", "label", "told"),
+    [
+        ({"task": "multiclass", "classes": ["3", "4", "5"]}, 1.0, "4"),
+        ({"task": "binary", "classes": ["false", "true"]}, 1.0, "true"),
+        ({"task": "multiclass", "classes": ["a", "b", "c"]}, 7.0, "7"),
+        ({"task": "regression", "classes": []}, 2.5, "2.5"),
+        ({"task": "multiclass", "classes": ["a", "b", "c"]}, None, ""),
+    ],
+)
+def test_what_became_true_is_told_by_the_name_of_its_class(output: Any, label: float | None, told: str) -> None:
+    truth = {} if label is None else {"label": label}
+    assert explaining.outcome(explaining._named(truth, {"signature": {"output": output}})) == told

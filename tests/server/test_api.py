@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from starlette.testclient import TestClient
 
+from bascule import delivery
 from bascule.catalog import now
 from bascule.lake.records import RecordTable
 from bascule.server.api.table import API
@@ -227,6 +228,27 @@ def test_rolling_back_and_forth(copy: Filled, serve: Serve) -> None:
     assert shared.json()["deployment"]["traffic"] == [{"version": 1, "weight": 30}, {"version": 2, "weight": 70}]
     bad = client.post(f"{BASE}/deployments/delays/traffic", json={"weights": {"1": 30, "2": 50}})
     assert bad.status_code == 400
+
+
+def test_deploying_goes_by_the_rules_that_the_deployment_has_and_leaves_them(copy: Filled, serve: Serve) -> None:
+    client, path = serve(copy.ws), f"{BASE}/deployments/delays"
+    client.post(f"{path}/rollback", json={})
+    limits = {"tail": {"quantile": 0.9}}
+    delivery.deploy(copy.ws, "main", "delays", "delays", 3, steps=[2, 50, 100], guardrails=limits, shadow=False)
+    client.post(f"{path}/rollback", json={})
+    rules = delivery.read_deployment(copy.ws, "main", "delays")["rules"]
+
+    assert client.post(f"{path}/deploy", json={"model": "delays", "version": 3}).status_code == 200
+    made = delivery.read_deployment(copy.ws, "main", "delays")
+    assert (made["rollout"]["steps"], made["rollout"]["shadow"], made["rules"]) == ([2, 50, 100], False, rules)
+    assert made["rollout"]["guardrails"]["tail"]["quantile"] == 0.9
+    client.post(f"{path}/rollback", json={})
+
+    body = {"model": "delays", "version": 1, "strategy": "blue_green", "plan": {"keep": "2h"}, "guardrails": {}}
+    assert client.post(f"{path}/deploy", json=body).status_code == 200
+    made = delivery.read_deployment(copy.ws, "main", "delays")
+    assert (made["rollout"]["strategy"], made["rollout"]["guardrails"]["tail"]) == ("blue_green", None)
+    assert (made["strategy"], made["rules"]) == ("canary", rules)
 
 
 def test_naming_a_state_for_good(copy: Filled, serve: Serve) -> None:

@@ -199,3 +199,25 @@ def test_a_branch_goes_back_to_a_release_by_who_may(workspace: Workspace, ask: A
     assert (deployment["traffic"], deployment["revision"]) == ([{"version": 1, "weight": 100}], 3)
     entry = next(one for one in audit.last(workspace.catalog, 20) if one["action"] == "revert")
     assert (entry["actor"], entry["subject"]) == ("admin-anna", "deployments/delays")
+
+
+def test_a_deployment_that_was_there_before_the_environment_is_held_to_it_too(workspace: Workspace, ask: Any) -> None:
+    from bascule.delivery import deploy, planned
+    from tests.delivery.conftest import registered
+
+    registered(workspace)
+    deploy(workspace, "main", "trial", "delays", 1)
+    for approvals, role in ((0, "admin"), (1, "deployer")):
+        environment = {"main": {"name": "production", "approvals": approvals, "role": role}}
+        made = planned(None, "delays", "delays", environments=environment)
+        workspace.history.commit("main", {"deployments/delays": made}, message="Define delays")
+        before = workspace.history.resolve("main").id
+        for path, body in (
+            ("deployments/trial/deploy", {"model": "delays", "version": 2}),
+            ("deployments/trial/traffic", {"weights": {"2": 100}}),
+        ):
+            status, told = ask(path, role="deployer", **body)
+            assert (status, "production" in told["error"]) == (403 if role == "admin" else 422, True), told
+        assert workspace.history.resolve("main").id == before
+    workspace.history.commit("main", {"deployments/delays": planned(None, "delays", "delays")}, message="Open it")
+    assert ask("deployments/trial/deploy", role="deployer", model="delays", version=2)[0] == 200

@@ -13,6 +13,7 @@ from bascule.errors import EnvironmentProblem, InputError
 from bascule.serving import awaiting
 from bascule.serving.model import LoadedModel
 from bascule.serving.rows import Rows
+from bascule.serving.service import Service
 from tests.serving.conftest import bundle
 
 
@@ -67,3 +68,33 @@ def test_no_rows_are_answered_by_none_whatever_the_model_makes_of_them(task: str
     assert [found.tolist() for found in asyncio.run(asked())] == ([[], [1.0, 1.0]] if task == "binary" else [[]])
     assert model.predict(nothing).shape == shape
     assert model.score(Rows(0, None, nothing), 0) == ([], None, None)
+
+
+class Counting:
+    """Notes how many rows it is asked about at once."""
+
+    lane = None
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def predict(self, matrix: np.ndarray) -> np.ndarray:
+        self.asked.append(len(matrix))
+        return matrix[:, 0]
+
+
+def test_as_many_rows_are_scored_together_as_the_deployment_says() -> None:
+    model = Counting()
+
+    async def answered() -> None:
+        waiting, deployment = awaiting.Awaiting(), SimpleNamespace(service=Service(batch=4))
+        jobs = [
+            SimpleNamespace(matrix=np.ones((rows, 1)), rows=rows, put_ns=0, future=asyncio.Future())
+            for rows in (1, 2, 1, 1, 9, 3, 1)
+        ]
+        for job in jobs:
+            waiting._put(SimpleNamespace(model=model, deployment=deployment), job)  # type: ignore[arg-type]
+        await asyncio.gather(*(job.future for job in jobs))
+
+    asyncio.run(answered())
+    assert model.asked == [4, 1, 9, 4]

@@ -185,6 +185,17 @@ def test_the_hash_of_a_number_is_the_one_of_masks(
     assert Redaction({"a": "hash"}, 1.0, key).kept("a", sent, kind) == hashed(shown, key).to_pylist()[0]
 
 
+@pytest.mark.parametrize("how", ["drop", "hash"])
+def test_what_a_field_adds_tells_its_value_and_is_not_kept_either(how: str) -> None:
+    rules = Redaction({"mass": how}, 1.0, b"secret")
+    told = {"base": 1.0, "contributions": {"mass": -0.04, "year": 0.5}}
+    assert rules.explained([told]) == [{"base": 1.0, "contributions": {"year": 0.5}, "left_out": 1}]
+    several = rules.explained([{"method": "shap", "classes": {"a": told, "b": told}}])
+    assert several is not None
+    assert "mass" not in str(several)
+    assert Redaction({}, 0.5, b"").explained([told]) == [told]
+
+
 def test_the_hash_is_the_one_of_masks(local_workspace: Workspace) -> None:
     import pyarrow as pa
 

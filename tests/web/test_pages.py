@@ -358,10 +358,14 @@ def test_a_prediction_says_what_each_input_added(
 
     def explain(*asked: Any) -> Any:
         chain = real(*asked)
-        return {**chain, "prediction": {**chain["prediction"], "output": {"label": "1", "explanation": told}}}
+        said = {**chain["prediction"], "output": {"label": "late", "explanation": told}}
+        return {**chain, "prediction": said, "truth": {"label": 1.0, "class": "in time"}}
 
     monkeypatch.setattr(predictions, "explain", explain)
-    shown = client.get(address).text.partition("What each input added</h2>")[2]
+    above, _, shown = client.get(address).text.partition("What each input added</h2>")
+    assert "<dt>Answer</dt><dd>late</dd>" in above
+    assert "<dt>Outcome</dt><dd>in time</dd>" in above
+    assert "outcome in time" in above
     assert "log-odds, shap" in shown
     rows = re.findall(r"<(?:strong|code|td)[^>]*>([^<]+)</", shown)
     assert rows[:6] == ["base", "0.25", "hour", "-3.5", "sum", "-3.25"]

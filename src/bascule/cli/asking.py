@@ -211,16 +211,17 @@ def _said(output: dict[str, Any]) -> str:
 
 
 def _chain(chain: dict[str, Any]) -> str:
+    from bascule.project.explaining import outcome
+
     p, d, v = chain["prediction"], chain["deployment"], chain["version"]
     place = f"{d['name']} revision {d['revision']} on {d['branch']}"
     t, r, c = chain["training_set"], chain["run"], chain["code"]
     truth = chain["truth"]
     score = "none" if p["score"] is None else f"{p['score']:.4f}"
+    score += f" ({p['output']['label']})" if isinstance(p.get("output"), dict) and p["output"].get("label") else ""
     lines = [
         f"prediction    {p['prediction_id']}  score {score}  at {_at(p['at'])}  about {_at(p['event_time'])}",
-        f"  truth       {truth['label']:g}, known {_at(truth['label_time'])}"
-        if truth
-        else "  truth       not known yet",
+        f"  truth       {outcome(truth)}, known {_at(truth['label_time'])}" if truth else "  truth       not known yet",
         f"deployment    {place}, arm {p['arm']}, commit {d['commit'][:10]}",
     ]
     lines[1:1] = _added(p)

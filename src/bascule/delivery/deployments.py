@@ -15,7 +15,7 @@ from typing import Any
 from bascule.catalog import actor
 from bascule.delivery import traffic
 from bascule.delivery.engines import engine_left
-from bascule.delivery.environments import demand_approved, demand_arriving_approved, gates_of, lacking
+from bascule.delivery.environments import demand_approved, demand_arriving_approved, gates_of, lacking, own_gates
 from bascule.delivery.planning import DEFAULT_STEPS, limits_of, rules_of
 from bascule.delivery.records import changed_times, record_failure, state_of, write
 from bascule.delivery.strategies import BY_GOAL, CAREFUL, COMPARING, STRATEGIES
@@ -52,6 +52,7 @@ def deploy(
     plan: Mapping[str, Any] | None = None,
     also: Sequence[int | str] = (),
     once: bool = False,
+    asked: Mapping[str, Any] | None = None,
     by: str | None = None,
     reason: str = "",
     expect: str | None = None,
@@ -66,6 +67,8 @@ def deploy(
             `blue_green` keeps the version before.
         also: further versions, which an A/B test or a bandit compares with the one that serves at the same time.
         once: these are rules for this version alone: a deployment that is there keeps its own for later ones.
+        asked: what a new deployment says beside its rules, as `planned` has it: `log`, `requests` and `service`. One
+            that is there keeps its own.
         steps: the canary's percentages, rising integers that end with 100.
         shadow: whether both versions score each request during the rollout (the caller sees one), which makes the
             comparison paired and needs far fewer requests.
@@ -84,10 +87,11 @@ def deploy(
     rules = rules_of(steps, shadow, guardrails, plan, strategy)
     fit = [_fit_to_serve(ws, branch, model, one) for one in (version, *also)]
     found, digest = state_of(ws, branch, name)
-    before = found or traffic.planned(name, model, strategy, rules) | {"revision": changed_times(ws, branch, name)}
+    fresh = {**(asked or {}), "revision": changed_times(ws, branch, name)}
+    before = found or traffic.planned(name, model, strategy, rules) | fresh
     _demand_comparable(before, fit, strategy)
     gates = gates_of(ws, branch, found)
-    rules |= gates
+    rules |= own_gates(found)  # those of neighbours are looked up anew each time: they may change
     chosen, *others = [_readied(ws, branch, before, one, strategy, gates, who) for one in fit]
     left = engine_left(ws, branch, before, chosen.version)
     told = {"version": chosen.version, "engine_left": left} if left else {}

@@ -49,21 +49,24 @@ def environment_of(deployment: Mapping[str, Any] | None, branch: str) -> Environ
 
 
 def gates_of(ws: Workspace, ref: str, deployment: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the rules that say what branches ask for: a deployment's own; of a new one those of its neighbours.
+    """Return the rules that say what branches ask for: a deployment's own, else those of its neighbours.
 
-    So that nobody goes round them by giving a deployment another name.
+    So that nobody goes round them by giving a deployment another name, now or before there were any.
     """
-    own = [deployment] if deployment is not None else [held for _, held in ws.history.entries(ref, "deployments/")]
-    for one in own:
-        rules = one.get("rules") or {}
-        if any(key in rules for key in KEYS):
-            return {key: rules[key] for key in KEYS if key in rules}
-    return {}
+    found = own_gates(deployment)
+    neighbours = () if found else (held for _, held in ws.history.entries(ref, "deployments/"))
+    return found or next((gates for held in neighbours if (gates := own_gates(held))), {})
+
+
+def own_gates(deployment: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what a deployment itself says of what branches ask for."""
+    rules = (deployment or {}).get("rules") or {}
+    return {key: rules[key] for key in KEYS if key in rules}
 
 
 def lacking(ws: Workspace, branch: str, deployment: Mapping[str, Any] | None, version: ModelVersion) -> str:
     """Return whose word a version lacks to serve on a branch; empty when it lacks none."""
-    needed = environment_of(deployment, branch).approvals
+    needed = environment_of({"rules": gates_of(ws, branch, deployment)}, branch).approvals
     return standing(ws, version).missing(needed) if needed else ""
 
 
@@ -75,7 +78,8 @@ def demand_approved(ws: Workspace, branch: str, deployment: Deployment | None, v
     """
     why = lacking(ws, branch, deployment, version)
     if why:
-        where = environment_of(deployment, branch).name or f"branch {branch!r}"
+        asked = environment_of({"rules": gates_of(ws, branch, deployment)}, branch)
+        where = asked.name or f"branch {branch!r}"
         raise CheckFailed(
             f"{version.name()} gets no traffic in {where}: it is not approved: {why}.",
             details=[msgspec.to_builtins(one) for one in decisions(ws, version)],

@@ -145,6 +145,7 @@ def write(
         "traffic": "Set traffic of",
         "wait": f"Let version {after.get('waits')} wait for",
     }
+    shares += traffic.told_unseen(after) if action == "start" else ""
     message = f"{verb.get(action, action.capitalize())} {after['name']}: {shares}" + (f" ({reason})" if reason else "")
     for attempt in range(TRIES):
         head = ws.history.resolve(branch)

@@ -220,6 +220,12 @@ def checked_traffic(weights: Mapping[int, int]) -> list[dict[str, int]]:
     return [{"version": int(version), "weight": weight} for version, weight in sorted(weights.items()) if weight]
 
 
+def told_unseen(deployment: Mapping[str, Any]) -> str:
+    """The version that a shadow asks unseen, to stand behind the traffic, where it is not; empty for others."""
+    version = deployment["rollout"]["canary"]
+    return "" if any(one["version"] == version for one in deployment["traffic"]) else f", version {version} unseen"
+
+
 def shown(traffic: Sequence[Mapping[str, int]]) -> str:
     """Traffic as a person reads it."""
     return ", ".join(f"version {entry['version']} at {entry['weight']} %" for entry in traffic) or "not in service"

@@ -13,11 +13,13 @@ import msgspec
 from sqlalchemy import desc, or_, select
 
 from bascule.catalog.schema import approvals, check_results, evaluations, rollouts, runs
+from bascule.counting import counted
 from bascule.errors import NotFound
 from bascule.history import Workspace
 from bascule.history.commits import Object
 from bascule.naming import model_path
 from bascule.project.querying import query
+from bascule.registry.versions import served
 from bascule.training import read_training_set
 
 Link = dict[str, Any]
@@ -47,7 +49,7 @@ def explain_prediction(workspace: Workspace, name: str) -> dict[str, Link]:
     subject = f"models/{prediction['model']}@{prediction['version']}"
     chain: dict[str, Link] = {
         "prediction": prediction,
-        "truth": _first(query(workspace, _TRUTH, [name])),
+        "truth": _named(_first(query(workspace, _TRUTH, [name])), version),
         "deployment": {
             "name": prediction["deployment"],
             "revision": prediction["revision"],
@@ -96,7 +98,24 @@ def added(prediction: Mapping[str, Any]) -> tuple[str, dict[str, float]] | None:
     if against.get("from") == "requests":
         about += f", against the last {against['of']} rows that it was asked"
         about += f" (not of {', '.join(against['held'])})" if against.get("held") else ""
+    if one.get("left_out"):
+        about += f"; the log leaves {counted(one['left_out'], 'input')} out, so the sum is not the score"
     return about, {"base": one["base"], **dict(sorted(one["contributions"].items(), key=lambda kv: -abs(kv[1])))}
+
+
+def outcome(truth: Mapping[str, Any]) -> str:
+    """Return what became true as a person reads it: the class, or the number; empty while it is not known."""
+    label = truth.get("label")
+    return "" if label is None else str(truth.get("class") or f"{label:g}")
+
+
+def _named(truth: Link, version: Object) -> Link:
+    """Return what became true with the name of the class; the log has its place."""
+    output = (served(version).get("signature") or {}).get("output") or {}
+    classes, label = output.get("classes") or (), truth.get("label")
+    if output.get("task") == "regression" or label is None or label not in range(len(classes)):
+        return truth
+    return {**truth, "class": classes[int(label)]}
 
 
 def _prediction(workspace: Workspace, name: str) -> Link:

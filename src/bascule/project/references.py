@@ -288,6 +288,7 @@ def _delivery(project: ProjectFile) -> None:
             ("deployment", "steps"), f"{list(steps)} must grow and end at 100.", "Write steps = [10, 100]."
         )
     _strategy(project, project.deployment)
+    _service(project, project.deployment)
     branches: dict[str, str] = {}
     for name, environment in project.deployment.environments.items():
         if (other := branches.setdefault(environment.branch, name)) != name:
@@ -295,6 +296,19 @@ def _delivery(project: ProjectFile) -> None:
                 ("deployment", "environments", name, "branch"),
                 f"{environment.branch!r} is the branch of {other!r} already.",
                 "Give each environment a branch of its own.",
+            )
+
+
+def _service(project: ProjectFile, rules: Deployment) -> None:
+    """Settings of workers, where there are none: the model answers in the server, where nothing could keep them."""
+    if rules.service.workers or (project.model is not None and project.model.steps != Steps()):
+        return
+    for key in ("timeout", "queue", "memory"):
+        if ("deployment", "service", key) in project.lines:
+            raise project.problem(
+                ("deployment", "service", key),
+                "means something to workers only; there are none, so the model answers in the server itself.",
+                "Write workers = 1, or more, beside it.",
             )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from bascule.delivery import deploy, engine_left, has_own_traffic, planned, rollback
+from bascule.delivery.planning import LOGGED
 from bascule.delivery.strategies import BY_GOAL
 from bascule.durations import parse_duration
 from bascule.errors import InputError
@@ -336,11 +337,23 @@ def deploy_version(
         plan=plan,
         also=also,
         once=any(one is not None for one in (strategy, share, goal, keep)),
+        asked=_asked_of_new(rules, project is not None and project.model is not None and project.model.name == model),
         reason=reason,
     )
     done = _moved(place, place.branch, commit)
     share = next((one["weight"] for one in done.deployments[chosen] if one["version"] == ship.version), 0)
     return replace(done, deployed=Shipped(chosen, ship.version, share, model, left))
+
+
+def _asked_of_new(rules: Deployment, own: bool) -> dict[str, Any]:
+    """Return what `[deployment]` says of a new deployment, whatever its name: what the log leaves out is left out of
+    its requests too. How requests are held to a contract, and served, is of deployments of the project's own model."""
+    found: dict[str, Any] = {} if logging_of(rules) is None else {"log": logging_of(rules)}
+    if own and rules.requests != LOGGED:
+        found["requests"] = rules.requests
+    if own and (service := service_of(rules)):
+        found["service"] = service
+    return found
 
 
 def _vouched(place: Place, project: ProjectFile | None, model: str, version: str | int) -> ModelVersion:

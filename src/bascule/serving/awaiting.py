@@ -33,7 +33,7 @@ class Awaiting:
     """Makes answers of deployments that are `patient`. It belongs to the event loop."""
 
     def __init__(self) -> None:
-        self._gathered: dict[LoadedModel, list[Job]] = {}
+        self._gathered: dict[tuple[LoadedModel, int], list[Job]] = {}  # by the rows that may go together, too
         self._crowded = 0  # how many turns with a single request it takes until nobody is expected beside it
         self._last: object = None  # the connection whose request was answered at once a moment ago
 
@@ -131,7 +131,7 @@ class Awaiting:
         if not self._gathered:
             loop = _loop()
             loop.call_soon(loop.call_soon, self._flush)  # what has come by now is read before that
-        self._gathered.setdefault(answer.model, []).append(job)
+        self._gathered.setdefault((answer.model, answer.deployment.service.batch), []).append(job)
 
     def expects(self, link: object) -> bool:
         """Return whether a request of a connection had better be gathered with others; else it is answered at once."""
@@ -153,13 +153,27 @@ class Awaiting:
         several = sum(map(len, self._gathered.values())) > 1
         self._crowded = LONE_TURNS if several else max(0, self._crowded - 1)
         gathered, self._gathered = self._gathered, {}
-        for model, jobs in gathered.items():
-            _together(model, jobs)
+        for (model, most), jobs in gathered.items():
+            for some in _parts(jobs, most):
+                _together(model, some)
 
 
 def _is_for_two(answer: Answer) -> bool:
     """Return whether the rows are also for another version, which must see them."""
     return bool(answer.deployment.shadows) and answer.arm.kind != "pinned"
+
+
+def _parts(jobs: list[Job], most: int) -> list[list[Job]]:
+    """Return jobs in their order, as many together as have so many rows at most; one that has more is alone."""
+    parts: list[list[Job]] = []
+    rows = most
+    for job in jobs:
+        rows += job.rows
+        if rows > most or not parts:
+            parts.append([])
+            rows = job.rows
+        parts[-1].append(job)
+    return parts
 
 
 def _together(model: LoadedModel, jobs: list[Job]) -> None:

@@ -17,6 +17,7 @@ from bascule.serving.log.predictions import Context
 from bascule.serving.log.redaction import Redaction
 from bascule.serving.model import LoadedModel
 from bascule.serving.remembering import Remembered
+from bascule.serving.rows import Rows
 from bascule.serving.service import Service, read_service
 from bascule.serving.split import Split
 from bascule.serving.wanted import wanted
@@ -126,6 +127,28 @@ class ServedDeployment:
         if version is None:
             return self.first.signature
         return read_signature(dict(served(self.entry(version))["signature"]))
+
+    def fitted(self, model: LoadedModel, rows: Rows) -> Rows:
+        """Return rows without the columns that other versions read and this one does not.
+
+        So a request that brings what the next version needs is answered by each version of a rollout, and also after
+        that went back. A column that no version reads stays, and is refused by its name.
+        """
+        columns = rows.columns
+        if columns is None or model.graph.takes or model.graph.before:  # a step takes what it likes
+            return rows
+        others = (columns.keys() - model.taken()) & self._read
+        if not others:
+            return rows
+        return Rows(rows.count, {name: values for name, values in columns.items() if name not in others})
+
+    @cached_property
+    def _read(self) -> frozenset[str]:
+        """What any version of the model reads: its inputs, and of those in memory the keys that they are joined by."""
+        found = {name for model in self.models.values() for name in model.taken()}
+        for entry in self.registered.values():
+            found.update(str(one["name"]) for one in (served(entry).get("signature") or {}).get("inputs") or ())
+        return frozenset(found)
 
     def entry(self, version: int) -> Mapping[str, Any]:
         """Return what the registry says about a version.

@@ -133,6 +133,7 @@ class LoadedModel:
         if joiner is not None and getattr(joiner.reader, "far", False):
             self.inline_rows = 0  # a read waits for a server: never on the event loop
         self._beside = frozenset(joiner.columns) - self.encoder.known if joiner else frozenset[str]()
+        self._taken = frozenset(self.graph.takes) or self.encoder.known | self._beside
 
     @property
     def waits(self) -> bool:
@@ -153,11 +154,9 @@ class LoadedModel:
             return [Column(name, kind) for name, kind in self.joiner.types.items()]
         return [Column(field.name, field.type) for field in self.signature.inputs]
 
-    def taken(self) -> set[str]:
-        """Return the names of the columns that rows of a table may bring: the model's inputs, or what joins them."""
-        if self.graph.takes:
-            return set(self.graph.takes)
-        return set(self.encoder.names) | self._beside
+    def taken(self) -> frozenset[str]:
+        """Return the names of the columns that rows may bring: the model's inputs, or what joins them."""
+        return self._taken
 
     def score(self, rows: Rows, now: int) -> Scored:
         """Score rows: features that were sent, or keys to join features by.

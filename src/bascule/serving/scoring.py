@@ -37,7 +37,7 @@ class Query:
     """What is asked.
 
     Attributes:
-        rows: what it is about.
+        rows: what it is about, as the version that answers reads it; sent: as it came.
         version: the version that must answer; None leaves it to the split.
         unit: what stays with one version: what the caller named, or the request's id; None takes the keys of the
             first row and, when there are none, chance.
@@ -56,7 +56,7 @@ class Query:
         trace_id: str | None = None,
         began_ns: int | None = None,
     ) -> None:
-        self.rows = rows
+        self.rows = self.sent = rows
         self.version = version
         self.unit = unit
         self.caller = caller
@@ -153,9 +153,10 @@ def begin(deployment: ServedDeployment, query: Query) -> Answer:
             f"Version {arm.version} of deployment {deployment.name!r} is not loaded. {deployment.problem}".strip(),
             hint="`bascule doctor` tells what is missing; `bascule rollback` goes back to the version before.",
         )
+    query.rows = deployment.fitted(model, rows)
     promises = deployment.promises.get(arm.version)
     if promises is not None:
-        promises.hold(rows, model.encoder.names)
+        promises.hold(query.rows, model.encoder.names)
     return Answer(deployment, query, arm, model, unit)
 
 
@@ -193,7 +194,7 @@ def record(answer: Answer, ids: IdSource, log: PredictionLog) -> None:
     names = answer.ids = [ids.next(query.at)] if count == 1 else ids.many(query.at, count)
     if count:
         context = answer.deployment.context(model)
-        inputs, features = _inputs(query.rows), answer.features
+        inputs, features = _inputs(query.sent), answer.features
         redaction, explanations, error = answer.deployment.redaction, answer.explanations, answer.error
         if answer.error is not None and isinstance(inputs, memoryview):
             inputs = inputs.tobytes()  # a model that was late may be at work on them still
@@ -257,7 +258,7 @@ def score_unseen(answer: Answer) -> None:
         return
     began = time.perf_counter_ns()
     try:
-        outputs = model.score(answer.query.rows, answer.query.at)[0]
+        outputs = model.score(deployment.fitted(model, answer.query.sent), answer.query.at)[0]
         answer.shadow = model.version, outputs, (time.perf_counter_ns() - began) // 1000
     except Exception as error:  # the caller must not feel what it does not see; the failure is counted
         answer.shadow_failed = True

@@ -131,5 +131,6 @@ def _deployment(deployment: Link) -> Node:
 
 def _prediction(prediction: Link, truth: Link) -> Node:
     lines = [f"score {metric(prediction.get('score'))}", f"by the {prediction['arm']} arm"]
-    lines.append(f"outcome {metric(truth['label'])}" if truth.get("label") is not None else "outcome not known")
+    became = truth.get("class") or (metric(truth["label"]) if truth.get("label") is not None else "not known")
+    lines.append(f"outcome {became}")
     return Node("prediction", "prediction", short(str(prediction["prediction_id"]), 10), tuple(lines), "", "focus")

@@ -58,6 +58,14 @@ from bascule.training.trainer import TRAINERS as KNOWN_TRAINERS
         ),
         ("[10, 50, 100]", "[10, 50]", "deployment.steps", "must grow and end at 100", ""),
         ("[10, 50, 100]", "[50, 10, 100]", "deployment.steps", "must grow", ""),
+        *(
+            ("[10, 50, 100]", f"[10, 50, 100]\n{text}", f"deployment.service.{key}", "to workers only", "workers = 1")
+            for key, text in (
+                ("timeout", '[deployment.service]\ntimeout = "500ms"\ncache = 10'),
+                ("queue", "service = { queue = 8, workers = 0 }"),
+                ("memory", 'service.memory = "2GB"'),
+            )
+        ),
         ("[3, 5]", "[5, 3]", "monitoring.drift.persistence", "5 of 3", ""),
         ("quality.auc", "qualty.auc", "retrain.when", "", "quality"),
         ("0 3 * * 1", "0 3 * *", "retrain.schedule", "not a cron expression", "five fields"),
@@ -73,6 +81,12 @@ def test_what_does_not_fit_is_told(
     assert told.value.line is not None
     assert said in told.value.message
     assert hint in told.value.message + told.value.hint
+
+
+def test_what_workers_may_take_is_said_where_there_are_some(write_project: WriteProject) -> None:
+    limits = 'timeout = "500ms", queue = 8, memory = "2GB", batch = 4, cache = 10'
+    assert load_project(write_project("[10, 50, 100]", f"[10, 50, 100]\nservice = {{ workers = 1, {limits} }}"))
+    assert load_project(write_project("[10, 50, 100]", "[10, 50, 100]\nservice = { batch = 4, cache = 10 }"))
 
 
 def test_an_empty_query_is_told(write_project: WriteProject) -> None:

@@ -233,6 +233,28 @@ def test_a_hashed_entity_is_found_in_whatever_form_it_was_asked_and_told(local_w
     assert sorted(found) == sorted((name, label) for name in ids for label in (0.0, 1.0))
 
 
+def test_where_classes_are_numbers_a_number_is_a_class(
+    local_workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is answered "5" says 5: it is that class, and not the one at the fifth place."""
+    from tests.serving import conftest
+
+    monkeypatch.setitem(conftest.CLASSES, "multiclass", ("3", "4", "5"))
+    data = conftest.bundle_bytes.__wrapped__("multiclass")
+    conftest.put_versions(local_workspace, {1: data})
+    put_deployment(local_workspace, {1: 100})
+    path, row = "/v2/models/delays/ground-truth", {"prediction_id": "pred_" + "0" * 26}
+    with serving(local_workspace) as own:
+        own.ask(path, [{**row, "label": label, "label_time": at} for at, label in enumerate((4, 5.0, "3"))])
+        found = unmoved(own.workspace, "ground_truth").sort_by("label_time")
+        assert found["label"].to_pylist() == [1.0, 2.0, 0.0]
+        assert "Known: 3, 4, 5." in own.error(path, {**row, "label": 1})
+        put_deployment(local_workspace, {1: 100}, name="other")
+        own.plane.reload("main")
+        assert "Name the deployment" in own.error("/ground-truth", {**row, "label": 4})
+        own.ask("/ground-truth", {**row, "label": 4, "deployment": "other"})
+
+
 def test_the_only_deployment_need_not_be_named(local_workspace: Workspace) -> None:
     put_versions(local_workspace, {1: bundle_bytes("multiclass")})
     put_deployment(local_workspace, {1: 100})

@@ -18,10 +18,11 @@ from bascule.project.querying import logged, query
 from bascule.project.watching import judge_rollouts
 from bascule.serving import DataPlane
 from tests.protocols.openinference.conftest import Served, serving
-from tests.serving.conftest import CLASSES, bundle_bytes, flights, put_versions
+from tests.serving.conftest import CLASSES, COLUMNS, bundle_bytes, flights, put_versions
 
 PREDICT = "/v2/models/delays/predict"
 STEPS = (50, 100)
+KINDS = {"distance": "FP64", "hour": "INT64", "night": "BOOL", "carrier": "BYTES"}
 
 
 @pytest.fixture
@@ -69,6 +70,41 @@ def test_a_canary_that_fails_is_rolled_back_by_its_errors(rolling: Served) -> No
     assert "canary requests failed or answered no number, 0 of" in reason
     deployment = read_deployment(rolling.workspace, "main", "delays")
     assert deployment["traffic"] == [{"version": 1, "weight": 100}]
+
+
+def test_a_version_that_reads_one_column_more_is_rolled_out_and_back(local_workspace: Workspace) -> None:
+    """Who sends the new column is answered by both versions, and by the old one after the rollback."""
+    ws = local_workspace
+    put_versions(ws, {1: bundle_bytes(fields=COLUMNS[:-1]), 2: bundle_bytes()})
+    for version in (1, 2):
+        deploy(ws, "main", "delays", "delays", version, steps=STEPS, by="ann")
+    new = COLUMNS[-1].name
+    with serving(ws) as served:
+        assert {one["version"] for one in told(served, 40)} == {"1", "2"}
+        rollback(ws, "main", "delays", by="ann")
+        served.plane.reload("main")
+        assert {one["version"] for one in told(served, 4)} == {"1"}
+        misspelt = dict(flights(1, seed=3).to_pylist()[0], **{f"{new}z": 1})
+        status, _, data = served.request(PREDICT, {"instances": [misspelt]})
+        assert (status, f"{new}z" in json.loads(data)["error"]) == (400, True)
+    found = query(ws, "select inputs, shadow is null as alone from predictions")
+    assert all(new in json.loads(row["inputs"]) for row in found), "what came is logged"
+    assert sum(not row["alone"] for row in found) == 40, "the other version saw each request as it reads it"
+
+
+def told(server: Served, requests: int) -> list[dict[str, str]]:
+    """Ask about flights in both forms, and return which version answered; all are answered."""
+    found = []
+    for place, row in enumerate(flights(requests, seed=3).to_pylist()):
+        body: dict[str, Any] = {"instances": [row], "unit": uuid.uuid4().hex}
+        if place % 2:
+            tensors = [{"name": name, "shape": [1], "datatype": KINDS[name], "data": [row[name]]} for name in KINDS]
+            body = {"inputs": tensors, "id": uuid.uuid4().hex}
+        path = "/v2/models/delays/infer" if place % 2 else PREDICT
+        status, _, data = server.request(path, body)
+        assert status == 200, data
+        found.append({"version": json.loads(data)["model_version"]})
+    return found
 
 
 @pytest.mark.slow

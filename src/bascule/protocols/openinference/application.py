@@ -12,7 +12,7 @@ from bascule.protocols.openinference.finding import check_version, demand_ready,
 from bascule.protocols.openinference.inference import Form, Inference
 from bascule.protocols.openinference.messages import IndexRequest, LoadRequest, read_message
 from bascule.protocols.openinference.routes import Route, resolve
-from bascule.protocols.openinference.truth import read_truths
+from bascule.protocols.openinference.truth import numbered, read_truths
 from bascule.serving.branches import BranchState
 from bascule.serving.dataplane import DataPlane
 from bascule.serving.deployment import ServedDeployment
@@ -272,7 +272,8 @@ class Application:
         only = next(iter(state.deployments)) if len(state.deployments) == 1 else None
         if route.name:
             find_deployment(state, route.name)
-        truths = read_truths(request.body, lambda name: find_deployment(state, name), route.name or None, only)
+        several = numbered(state.deployments.values()) if only is None else None
+        truths = read_truths(request.body, lambda name: find_deployment(state, name), route.name or None, only, several)
         for truth in truths:
             self._truths.append(truth)
         return json_response({"accepted": len(truths)}, kept=self._truths.journal)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -29,7 +29,8 @@ class TruthRow(msgspec.Struct, forbid_unknown_fields=True):
     Attributes:
         prediction_id: of the prediction; or
         entity: the columns of the requests that name it, such as its key, with their values.
-        label: 0, 1, true or false for a binary model; a class' place or name; or the value.
+        label: 0, 1, true or false for a binary model; a class' name, or its place; or the value. Where the names are
+            numbers (3, 4, 5) a number is a name.
         label_time: when it became true, ISO 8601 or microseconds since 1970; now when it is not said.
     """
 
@@ -46,13 +47,16 @@ class TruthRows(msgspec.Struct, forbid_unknown_fields=True):
     rows: list[TruthRow]
 
 
-def read_truths(body: bytes, find: Find, deployment: str | None, only: str | None) -> list[Truth]:
+def read_truths(
+    body: bytes, find: Find, deployment: str | None, only: str | None, numbered: str | None = None
+) -> list[Truth]:
     """Return what a request says became true.
 
     Args:
         find: gives a deployment by name, or raises `NotFound`.
         deployment: the one in the URL, for rows that name none.
         only: the branch's only deployment; taken when nothing names one.
+        numbered: one of several whose classes are numbers of their own: what a label says hangs on which is meant.
 
     Raises:
         InputError: a row is not right; the text names the first of them, and nothing is kept.
@@ -73,7 +77,18 @@ def read_truths(body: bytes, find: Find, deployment: str | None, only: str | Non
     if wrong:
         shown = ", ".join(repr(one) for one in wrong[:SHOWN])
         raise InputError(f"{len(wrong)} rows name no prediction of this system: {shown}.", hint=HINT)
-    return [_truth(place, row, find, row.deployment or deployment or only, received) for place, row in enumerate(rows)]
+    named_by = [row.deployment or deployment or only for row in rows]
+    if numbered is not None and None in named_by:
+        raise InputError(
+            f"Row {named_by.index(None)} names no deployment, and a number may be a class of {numbered!r} or a place.",
+            hint='Name the deployment: /v2/models/NAME/ground-truth, or "deployment" in each row.',
+        )
+    return [_truth(place, row, find, of, received) for place, (row, of) in enumerate(zip(rows, named_by, strict=True))]
+
+
+def numbered(deployments: Iterable[ServedDeployment]) -> str | None:
+    """Return the name of a deployment whose classes are numbers other than their places; None when there is none."""
+    return next((one.name for one in deployments if any(_numbers(m.classes) for m in one.models.values())), None)
 
 
 def _rows(body: bytes) -> list[TruthRow]:
@@ -125,8 +140,7 @@ def _entity(place: int, entity: dict[str, Any], deployment: ServedDeployment) ->
 
 
 def _label(place: int, value: Any, deployment: ServedDeployment | None) -> float:
-    output = deployment.first.signature.output if deployment is not None and deployment.models else None
-    classes = output.classes if output is not None and output.task != "regression" else ()
+    classes = _classes(deployment)
     if isinstance(value, str):
         if value not in classes:
             hint = suggestion(value, classes, "class") if classes else "Name the deployment, or send a number."
@@ -135,11 +149,31 @@ def _label(place: int, value: Any, deployment: ServedDeployment | None) -> float
     number = _number(value)
     if not math.isfinite(number):
         raise InputError(f"Row {place} has the label {value!r}; it must be a number or a class.", hint=HINT)
+    places = {} if isinstance(value, bool) else _numbers(classes)
+    if places:
+        if number not in places:
+            shown = ", ".join(classes[:10])
+            raise InputError(f"Row {place} has the label {value!r}, which is no class.", hint=f"Known: {shown}.")
+        return float(places[number])
     if classes and number not in range(len(classes)):
         raise InputError(
             f"Row {place} has the label {value!r}; the classes are 0 to {len(classes) - 1}: {', '.join(classes[:10])}."
         )
     return number
+
+
+def _classes(deployment: ServedDeployment | None) -> Sequence[str]:
+    output = deployment.first.signature.output if deployment is not None and deployment.models else None
+    return output.classes if output is not None and output.task != "regression" else ()
+
+
+def _numbers(classes: Sequence[str]) -> dict[float, int]:
+    """Return the place of each class by its number; nothing where a name is no number, or all are their own places."""
+    try:
+        places = {float(name): place for place, name in enumerate(classes)}
+    except ValueError:
+        return {}
+    return {} if all(number == place for number, place in places.items()) else places
 
 
 def _number(value: bool | int | float | None) -> float:

@@ -23,14 +23,15 @@ class TrafficQuery(msgspec.Struct, frozen=True):
 
 
 class Deploy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A version to bring into service. What is null has its default."""
+    """A version to bring into service. What is null is as the deployment's rules say; what is given is for this version
+    alone, and `plan` adds to theirs."""
 
     model: str
     version: int | str
     branch: str = "main"
-    strategy: str = "canary"
+    strategy: str | None = None
     steps: list[int] | None = None
-    shadow: bool = True
+    shadow: bool | None = None
     guardrails: dict[str, Any] | None = None
     plan: dict[str, Any] | None = None
     also: list[int | str] = []
@@ -96,22 +97,25 @@ def deploy_version(call: Call[None, Deploy]) -> Changed:
     demand_role(call.workspace, call.principal, body.branch, name)
     from bascule.project.measuring import demand_measurable  # with the lake's queries, which others need not
 
-    demand_measurable(call.workspace, {"rules": {"guardrails": body.guardrails, "plan": body.plan}})
-    given: dict[str, Any] = {"steps": body.steps} if body.steps is not None else {}
+    held = call.workspace.history.read(body.branch, f"deployments/{name}") or {}
+    rules = held.get("rules") or {}
+    asked = {key: getattr(body, key) for key in ("steps", "shadow", "guardrails")}
+    given = {key: rules.get(key) if value is None else value for key, value in asked.items()}
+    plan = {**(rules.get("plan") or {}), **(body.plan or {})}
+    demand_measurable(call.workspace, {"rules": {"guardrails": given["guardrails"], "plan": plan}})
     commit = deploy(
         call.workspace,
         body.branch,
         name,
         body.model,
         body.version,
-        strategy=body.strategy,
-        shadow=body.shadow,
-        guardrails=body.guardrails,
-        plan=body.plan,
+        strategy=body.strategy or held.get("strategy", "canary"),
+        plan=plan,
         also=body.also,
+        once=True,
         by=call.principal.name,
         reason=body.reason,
-        **given,
+        **{key: value for key, value in given.items() if value is not None},
     )
     return _changed(call, body.branch, commit)
 

@@ -10,7 +10,7 @@ import hmac
 import math
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, Literal
 
 import numpy as np
@@ -87,11 +87,13 @@ class Redaction:
         return f"{kind[0] if kind else 'It failed'} (its words are not kept: they may quote fields that are left out)"
 
     def explained(self, explanations: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
-        """Return explanations without what they say of fields that are dropped."""
-        dropped = {name for name, how in self._fields.items() if how == "drop"}
-        if not dropped or explanations is None:
+        """Return explanations without what they say of fields that are left out or hashed; `left_out` says how many.
+
+        What a field adds tells its value to who knows the model: of a linear one it is the value, times a number.
+        """
+        if not self._fields or explanations is None:
             return explanations
-        return [_without(one, dropped) for one in explanations]
+        return [_without(one, self._fields.keys()) for one in explanations]
 
     def _one(self, name: str, value: Any, kind: str) -> Any:
         how = self._fields.get(name)
@@ -131,8 +133,9 @@ def _is_number(kind: str) -> bool:
     return kind.upper() in REAL or WHOLE.fullmatch(kind) is not None
 
 
-def _without(explanation: dict[str, Any], names: set[str]) -> dict[str, Any]:
+def _without(explanation: dict[str, Any], names: Set[str]) -> dict[str, Any]:
     if "classes" in explanation:
         return {**explanation, "classes": {key: _without(one, names) for key, one in explanation["classes"].items()}}
     kept = {name: value for name, value in explanation["contributions"].items() if name not in names}
-    return {**explanation, "contributions": kept}
+    left_out = len(explanation["contributions"]) - len(kept)
+    return {**explanation, "contributions": kept} | ({"left_out": left_out} if left_out else {})
