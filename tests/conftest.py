@@ -46,7 +46,7 @@ LONG = (
 )
 
 
-# Started in the background of a shell, tests would ignore Ctrl-C and Ctrl-\, and so would every process that they start.
+# Started in the background of a shell, tests would ignore Ctrl-C and Ctrl-\, and so would all that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
