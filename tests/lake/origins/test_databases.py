@@ -322,7 +322,8 @@ def mysql() -> Iterator[str]:
     left = asyncio.all_tasks(loop)  # of clients that went: thrown away later, they would be errors of another test
     for task in left:
         task.cancel()
-    loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+    if left:
+        loop.run_until_complete(asyncio.wait(left))
     loop.close()
 
 
