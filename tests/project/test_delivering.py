@@ -86,16 +86,21 @@ def test_a_strategy_of_the_file_and_one_of_the_command(trained: Path, bascule: B
     told = bascule("deployment", "show", "delays").out
     assert "A/B test of version 2 against 1: hold." in told
     assert "judged" in told
+    assert "an A/B test of version 2 against 1 is under way: bascule deployment show delays" in bascule("status").out
+    tried = {"strategy": "ab", "versions": [2], "against": 1}
+    assert bascule("status", "--json").json()["rollouts"] == {"delays": tried}
     assert bascule("rollback", "delays").code == 0
+    assert bascule("status", "--json").json()["rollouts"] == {}
     for words, told in (
         (["--strategy", "blue_green", "--share", "20"], "--share means something to ab and bandit only"),
         (["--strategy", "bandit", "--goal", "lower: outcom"], "no measure 'outcom'"),
         (["--strategy", "canary", "--keep", "2h"], "--keep means something to blue_green only"),
         (["--strategy", "blu_green"], "blue_green"),
     ):
-        said = bascule("deploy", "delays", 2, *words)
-        assert said.code == 2, words
-        assert told in said.err
+        for version in (2, 1):  # 1 serves alone, so nothing is to do: it is told all the same
+            said = bascule("deploy", "delays", version, *words)
+            assert said.code == 2, words
+            assert told in said.err
     assert bascule("deploy", "delays", 2, "--strategy", "bandit", "--goal", "lower: outcome", "--share", 40).code == 0
     held = bascule("deployment", "show", "delays", "--json").json()
     rollout = held["rollout"]

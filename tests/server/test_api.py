@@ -366,6 +366,8 @@ def test_ground_truth_is_taken_once(copy: Filled, serve: Serve) -> None:
         move_segments(copy.ws)
     assert client.post(f"{BASE}/sql", json={"sql": count}).json()["rows"] == [[1]]
     assert client.get(f"{BASE}/predictions/{last['prediction_id']}").json()["truth"]["label"] == 1
+    (listed,) = client.get(f"{BASE}/predictions", params={"limit": 1}).json()
+    assert (last["outcome"], listed["label"], listed["outcome"]) == ("false", 1.0, "true")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -156,12 +156,21 @@ def status(*, common: Common = COMMON) -> None:
     for name, traffic in found.deployments.items():
         serves = ", ".join(f"version {t['version']} ({t['weight']} %)" for t in traffic)
         lines.append(f"  {name} serves {serves}" if serves else f"  {not_in_service(name, found.to_deploy.get(name))}")
+        lines += [_rollout(name, found.rollouts[name])] if name in found.rollouts else []
         lines += [f"    {one.told()}" for one in found.incidents.get(name, ())]
         lines += [f"    Next: {found.mend[name]}"] if name in found.mend else []
         lines += [f"    version {w.version} waits until {w.until}" for w in found.waiting if w.deployment == name]
     if found.ahead_of_main:
         lines += ["", "Against main:", *(f"  {c.kind:8}{c.path}" for c in found.ahead_of_main)]
     answer(common, found.as_dict(), "\n".join(lines))
+
+
+def _rollout(name: str, tried: dict[str, Any]) -> str:
+    from bascule.delivery.strategies import words
+
+    versions = ", ".join(map(str, tried["versions"]))
+    told = f"{words(tried['strategy'])} of version {versions} against {tried['against']} is under way"
+    return f"    {told}: bascule deployment show {name}"
 
 
 def _kind(name: str, count: int) -> str:

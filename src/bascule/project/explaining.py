@@ -111,11 +111,17 @@ def outcome(truth: Mapping[str, Any]) -> str:
 
 def _named(truth: Link, version: Object) -> Link:
     """Return what became true with the name of the class; the log has its place."""
+    name = class_at(version, truth.get("label"))
+    return truth if name is None else {**truth, "class": name}
+
+
+def class_at(version: Mapping[str, Any], label: float | None) -> str | None:
+    """Return the class at a place, as a version of a model names it; None where it has no classes, or not so many."""
     output = (served(version).get("signature") or {}).get("output") or {}
-    classes, label = output.get("classes") or (), truth.get("label")
+    classes = output.get("classes") or ()
     if output.get("task") == "regression" or label is None or label not in range(len(classes)):
-        return truth
-    return {**truth, "class": classes[int(label)]}
+        return None
+    return str(classes[int(label)])
 
 
 def _prediction(workspace: Workspace, name: str) -> Link:

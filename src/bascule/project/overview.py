@@ -33,6 +33,7 @@ class Status:
         to_deploy: the command that brings each deployment into service which is not, and could be.
         incidents: for each deployment what broke of late, of versions that answer or are wanted there.
         mend: for each of these what to do next.
+        rollouts: for each deployment that tries versions, which, against which, and by which strategy.
     """
 
     branch: str
@@ -45,6 +46,7 @@ class Status:
     to_deploy: dict[str, str] = field(default_factory=dict)
     incidents: dict[str, list[Incident]] = field(default_factory=dict)
     mend: dict[str, str] = field(default_factory=dict)
+    rollouts: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """The status as one JSON object."""
@@ -59,6 +61,7 @@ class Status:
             "to_deploy": self.to_deploy,
             "incidents": {name: [one.as_dict() for one in found] for name, found in self.incidents.items()},
             "mend": self.mend,
+            "rollouts": self.rollouts,
         }
 
 
@@ -88,7 +91,13 @@ def status(place: Place) -> Status:
     told = dict(sorted(kinds.items())), tuple(ahead), deployed, place.follows_git, later
     broken = _broken(place, head, [obj for _, obj in deployments])
     mend = {obj["name"]: _mend(place, obj, broken[obj["name"]]) for _, obj in deployments if obj["name"] in broken}
-    return Status(current, head, *told, to_deploy(place, head), broken, mend)
+    tried = {obj["name"]: _tried(obj["rollout"]) for _, obj in deployments if obj["rollout"]}
+    return Status(current, head, *told, to_deploy(place, head), broken, mend, tried)
+
+
+def _tried(rollout: Mapping[str, Any]) -> dict[str, Any]:
+    strategy, versions = rollout.get("strategy", "canary"), [rollout["canary"], *rollout.get("others", ())]
+    return {"strategy": strategy, "versions": versions, "against": rollout["stable"]}
 
 
 def _broken(place: Place, head: Commit, deployments: Sequence[Mapping[str, Any]]) -> dict[str, list[Incident]]:

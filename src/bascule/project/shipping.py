@@ -10,9 +10,9 @@ import msgspec
 
 from bascule.delivery import deploy, engine_left, has_own_traffic, planned, rollback
 from bascule.delivery.planning import LOGGED
-from bascule.delivery.strategies import BY_GOAL
+from bascule.delivery.strategies import BY_GOAL, STRATEGIES, read_plan
 from bascule.durations import parse_duration
-from bascule.errors import InputError
+from bascule.errors import InputError, NotFound
 from bascule.history import Commit
 from bascule.naming import model_path, plain_name
 from bascule.project.file import ProjectFile
@@ -313,15 +313,19 @@ def deploy_version(
     if model is None:
         model = project.model.name if project and project.model and settings and settings.name == chosen else chosen
     rules = settings or Deployment(name=chosen)
+    by = REPLACE.get(strategy, strategy) if strategy else strategy_of(rules)
+    if by not in STRATEGIES:
+        raise NotFound("strategy", by, STRATEGIES)
+    plan = plan_of(rules) | _asked(by, share, goal, keep)
+    read_plan(plan)  # also where nothing is to do, what was asked for must mean something
     if not also and _serves_alone(place, chosen, model, version):
         return _moved(place, place.branch, place.workspace.history.resolve(place.branch), changed=False)
     ship, *_ = [_vouched(place, project, model, one) for one in (version, *also)]
-    by = REPLACE.get(strategy, strategy) if strategy else strategy_of(rules)
     served = place.workspace.history.read(place.branch, f"deployments/{chosen}") or {"traffic": [], "model": model}
     left = engine_left(place.workspace, place.branch, served, ship.version)
     from bascule.project.measuring import demand_measurable  # with the lake's queries, which others need not
 
-    guardrails, plan = guardrails_of(rules), plan_of(rules) | _asked(by, share, goal, keep)
+    guardrails = guardrails_of(rules)
     said = {"rules": {"guardrails": guardrails, "plan": plan}}
     demand_measurable(place.workspace, said, project if goal is None else None)
     commit = deploy(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from bascule.history import Workspace
-from bascule.project.explaining import explain_prediction
+from bascule.naming import model_path
+from bascule.project.explaining import class_at, explain_prediction
 from bascule.server.reads.asking import ask
 
 PAGE = 50
@@ -29,7 +32,10 @@ _LIST = """
 
 
 class PredictionInfo(msgspec.Struct, frozen=True):
-    """One prediction; times in microseconds since the epoch. `label` is null until the truth is known."""
+    """One prediction; times in microseconds since the epoch. `label` is null until the truth is known.
+
+    Of a classifier `label` is the place of what became true, and `outcome` the class there.
+    """
 
     prediction_id: str
     at: int
@@ -42,6 +48,7 @@ class PredictionInfo(msgspec.Struct, frozen=True):
     score: float | None
     latency_us: int
     label: float | None
+    outcome: str | None = None
 
 
 def list_predictions(
@@ -69,7 +76,20 @@ def list_predictions(
         "before": before,
         "limit": limit,
     }
-    return [PredictionInfo(*row) for row in ask(ws, _LIST, values, ref=branch).rows]
+    found = [PredictionInfo(*row) for row in ask(ws, _LIST, values, ref=branch).rows]
+    versions = {(one.model, one.version) for one in found if one.label is not None}
+    known = {key: _version(ws, branch, *key) for key in versions}
+    return [
+        one if one.label is None else replace(one, outcome=class_at(known[one.model, one.version], one.label))
+        for one in found
+    ]
+
+
+def _version(ws: Workspace, branch: str, model: str, version: int) -> Mapping[str, Any]:
+    """Return a version as the branch has it; nothing where it has it no more."""
+    held = ws.history.read(branch, model_path(model)) or {"versions": {}}
+    found: Mapping[str, Any] = held["versions"].get(str(version), {})
+    return found
 
 
 def explain(ws: Workspace, prediction_id: str) -> dict[str, Any]:
