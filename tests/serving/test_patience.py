@@ -66,14 +66,14 @@ def test_a_call_has_all_its_time_until_others_wait_for_it() -> None:
 
 @pytest.mark.slow
 def test_innocent_rows_in_a_batch_with_one_that_hangs_are_answered_in_their_own_time() -> None:
-    with closing(lane_of(workers=1, timeout=4.0)) as lane:
+    with closing(lane_of(workers=1, timeout=8.0)) as lane:
         first = put(lane, "busy")
         while lane._waiting:
             time.sleep(0.01)
         jobs = [put(lane, one) for one in (*["AA"] * 3, "hang", *["AA"] * 3)]
         began = time.monotonic()
         found = [told(job) for job in jobs]
-        assert time.monotonic() - began < 4.0 + 1.0
+        assert time.monotonic() - began < 8.0 + 1.0
         assert told(first) is None
         assert [type(one) for one in found] == [*[type(None)] * 3, WorkerSlow, *[type(None)] * 3]
         assert "while others waited for it" in str(found[3])
@@ -116,7 +116,7 @@ def test_those_who_have_no_time_for_others_go_first() -> None:
 
 @pytest.mark.slow
 def test_a_row_that_is_slow_alone_has_all_of_its_time_also_after_another_hung() -> None:
-    with closing(lane_of(workers=1, timeout=1.5)) as lane:
+    with closing(lane_of(workers=1, timeout=3.0)) as lane:
         assert told(put(lane, "AA")) is None
         assert isinstance(told(put(lane, "hang")), WorkerSlow)
         assert told(put(lane, "slow")) is None  # nobody waits behind it

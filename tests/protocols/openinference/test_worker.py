@@ -143,7 +143,7 @@ def test_while_it_loads_it_ends_when_it_is_told(served: Workspace) -> None:
             wait_until(lambda: listens(port))
             with client(port) as waits:
                 waits.send(ASK)
-                time.sleep(0.1)
+                time.sleep(1)  # until it was read
                 process.terminate()
                 answer = waits.answer()
                 assert (answer.status, b"stopping" in answer.body) == (503, True)
