@@ -1,6 +1,7 @@
 """A workspace with one model of four versions, and simulated traffic of its deployment."""
 
 from collections.abc import Mapping, Sequence
+from itertools import count
 from typing import Any
 
 import duckdb
@@ -129,6 +130,13 @@ class Traffic:
         connection.register("predictions", pa.Table.from_pylist(self.rows, schema=predictions))
         connection.register("ground_truth", pa.Table.from_pylist(truth, schema=schema))
         return connection
+
+
+@pytest.fixture(autouse=True)
+def _same_split_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rollout's id says who gets which version, and a thousandth of all splits are uneven enough to be told of."""
+    numbers = count(1)
+    monkeypatch.setattr("bascule.delivery.traffic.new_id", lambda kind: f"{kind}_{next(numbers):026d}")
 
 
 @pytest.fixture
