@@ -304,14 +304,7 @@ def deploy_version(
     """
     project = place.file if (place.folder / PROJECT_FILE).is_file() else None
     settings = project.deployment if project else None
-    chosen = (name or (settings.name if settings else "")).removeprefix("deployments/")
-    if not chosen:
-        raise InputError("No deployment is named.", hint="Name one, or write [deployment] into bascule.toml.")
-    if model is None and chosen != (plain := plain_name(chosen, "model")):
-        model_path(chosen)  # a model's name that a client of another registry gave
-        chosen, model = plain, chosen
-    if model is None:
-        model = project.model.name if project and project.model and settings and settings.name == chosen else chosen
+    chosen, model = _named(project, name, model)
     rules = settings or Deployment(name=chosen)
     by = REPLACE.get(strategy, strategy) if strategy else strategy_of(rules)
     if by not in STRATEGIES:
@@ -347,6 +340,20 @@ def deploy_version(
     done = _moved(place, place.branch, commit)
     share = next((one["weight"] for one in done.deployments[chosen] if one["version"] == ship.version), 0)
     return replace(done, deployed=Shipped(chosen, ship.version, share, model, left))
+
+
+def _named(project: ProjectFile | None, name: str | None, model: str | None) -> tuple[str, str]:
+    """Return the deployment and the model that are meant, as `deploy_version` says."""
+    settings = project.deployment if project else None
+    chosen = (name or (settings.name if settings else "")).removeprefix("deployments/")
+    if not chosen:
+        raise InputError("No deployment is named.", hint="Name one, or write [deployment] into bascule.toml.")
+    if model is None and chosen != (plain := plain_name(chosen, "model")):
+        model_path(chosen)  # a model's name that a client of another registry gave
+        return plain, chosen
+    if model is None:
+        model = project.model.name if project and project.model and settings and settings.name == chosen else chosen
+    return chosen, model
 
 
 def _asked_of_new(rules: Deployment, own: bool) -> dict[str, Any]:
